@@ -1,0 +1,262 @@
+//! Plain `f32` kernels on slices, shared by the training ops and the decode path.
+//!
+//! Everything `unsafe` of the crate is in this file: one call into the `gemm` library behind length checks.
+//! Each function runs on the calling thread; parallelism is by shards of the batch, one level up, so that the
+//! number of threads never changes a result. Reductions keep 16 partial sums, in a fixed order, which lets the
+//! compiler use whatever vector width the machine has without being allowed to reassociate.
+
+use gemm::Parallelism;
+use multiversion::multiversion;
+
+/// A borrowed matrix for [`matmul`]: `data[r * row_stride + c * col_stride]`.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    data: &'a [f32],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    col_stride: usize,
+}
+
+impl<'a> View<'a> {
+    /// Row-major `(rows, cols)`.
+    pub(crate) fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
+        assert!(data.len() >= rows * cols, "matrix of {rows}x{cols} over {} values", data.len());
+        Self { data, rows, cols, row_stride: cols, col_stride: 1 }
+    }
+
+    /// The transposed view, no copy.
+    pub(crate) fn t(self) -> Self {
+        Self { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
+    }
+}
+
+/// `out (m, n) = alpha * a (m, k) · b (k, n)`, added to what `out` holds when `accumulate`.
+pub(crate) fn matmul(out: &mut [f32], accumulate: bool, alpha: f32, a: View<'_>, b: View<'_>) {
+    let (m, k, n) = (a.rows, a.cols, b.cols);
+    assert_eq!(b.rows, k, "inner dimensions differ");
+    assert!(out.len() >= m * n, "output of {} values for {m}x{n}", out.len());
+    if m == 0 || n == 0 {
+        return;
+    }
+    // SAFETY: `View::new` checked that every index r*row_stride + c*col_stride lies inside `data` (the transposed view
+    // addresses the same set), `out` holds m*n values in row-major order, and it is a unique borrow, so it overlaps
+    // neither operand.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            out.as_mut_ptr(),
+            1,
+            n as isize,
+            accumulate,
+            a.data.as_ptr(),
+            a.col_stride as isize,
+            a.row_stride as isize,
+            b.data.as_ptr(),
+            b.col_stride as isize,
+            b.row_stride as isize,
+            1.0,
+            alpha,
+            false,
+            false,
+            false,
+            Parallelism::None,
+        );
+    }
+}
+
+const LANES: usize = 16;
+
+/// Σ a_i b_i.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0f32; LANES];
+    let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let tail: f32 = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(x, y)| x * y).sum();
+    for (x, y) in a_chunks.zip(b_chunks) {
+        for i in 0..LANES {
+            lanes[i] += x[i] * y[i];
+        }
+    }
+    lanes.iter().sum::<f32>() + tail
+}
+
+/// `out += scale * x`.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
+pub(crate) fn axpy(out: &mut [f32], scale: f32, x: &[f32]) {
+    for (o, v) in out.iter_mut().zip(x) {
+        *o += scale * v;
+    }
+}
+
+/// Root-mean-square norm of one row: `out = x / sqrt(mean(x²) + eps) * weight`. Returns the factor `1/rms`.
+pub(crate) fn rms_norm(out: &mut [f32], x: &[f32], weight: &[f32], eps: f32) -> f32 {
+    let inverse = 1.0 / (dot(x, x) / x.len() as f32 + eps).sqrt();
+    for ((o, v), w) in out.iter_mut().zip(x).zip(weight) {
+        *o = v * inverse * w;
+    }
+    inverse
+}
+
+/// `silu(gate) * up`, in place of `gate`.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
+pub(crate) fn swiglu(gate: &mut [f32], up: &[f32]) {
+    for (g, u) in gate.iter_mut().zip(up) {
+        *g = *g * sigmoid(*g) * u;
+    }
+}
+
+/// Gradients of [`swiglu`]: given `gate`, `up` and the gradient of the product, fills both gradients.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
+pub(crate) fn swiglu_backward(gate: &[f32], up: &[f32], grad: &[f32], d_gate: &mut [f32], d_up: &mut [f32]) {
+    for i in 0..gate.len().min(up.len()).min(grad.len()).min(d_gate.len()).min(d_up.len()) {
+        let s = sigmoid(gate[i]);
+        d_up[i] = grad[i] * gate[i] * s;
+        d_gate[i] = grad[i] * up[i] * s * (1.0 + gate[i] * (1.0 - s));
+    }
+}
+
+#[inline(always)]
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
+}
+
+/// `e^x` to about 2 units in the last place, branch-free so that loops over it vectorise (Cephes' `expf` polynomial).
+/// Arguments are clamped to ±87, inside the range of normal numbers.
+#[inline(always)]
+pub(crate) fn exp(x: f32) -> f32 {
+    const LN2_HIGH: f32 = 0.693_359_4;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    let x = x.clamp(-87.0, 87.0);
+    // Adding and subtracting 1.5 * 2^23 rounds to the nearest integer without a library call.
+    let n = (x * std::f32::consts::LOG2_E + 12_582_912.0) - 12_582_912.0;
+    let r = (x - n * LN2_HIGH) - n * LN2_LOW;
+    let p = 1.987_569_2e-4f32;
+    let p = p * r + 1.398_199_9e-3;
+    let p = p * r + 8.333_452e-3;
+    let p = p * r + 4.166_579_6e-2;
+    let p = p * r + 1.666_666_6e-1;
+    let p = p * r + 0.5;
+    let y = p * r * r + r + 1.0;
+    y * f32::from_bits((((n as i32) + 127) << 23) as u32)
+}
+
+/// Replaces `x` by `e^(x - max x)` and returns `(max, Σ e^(x - max))`.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
+pub(crate) fn exp_shifted(x: &mut [f32]) -> (f32, f32) {
+    let max = x.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
+    let mut lanes = [0f32; LANES];
+    let mut chunks = x.chunks_exact_mut(LANES);
+    for chunk in &mut chunks {
+        for i in 0..LANES {
+            chunk[i] = exp(chunk[i] - max);
+            lanes[i] += chunk[i];
+        }
+    }
+    let mut sum: f32 = lanes.iter().sum();
+    for v in chunks.into_remainder() {
+        *v = exp(*v - max);
+        sum += *v;
+    }
+    (max, sum)
+}
+
+/// Softmax of one row in place; returns log Σ e^x.
+pub(crate) fn softmax(x: &mut [f32]) -> f32 {
+    let (max, sum) = exp_shifted(x);
+    let inverse = 1.0 / sum;
+    x.iter_mut().for_each(|v| *v *= inverse);
+    max + sum.ln()
+}
+
+/// Rotary embedding tables, `cos` and `sin` of `position * theta^(-2i/d)`: `(positions, head_dim / 2)` each.
+#[derive(Debug, Clone)]
+pub(crate) struct Rope {
+    half: usize,
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+}
+
+impl Rope {
+    pub(crate) fn new(head_dim: usize, theta: f64, positions: usize) -> Self {
+        let half = head_dim / 2;
+        let angles = (0..positions)
+            .flat_map(|p| (0..half).map(move |i| p as f64 * theta.powf(-2.0 * i as f64 / head_dim as f64)));
+        let (sin, cos) = angles.map(|a| (a.sin() as f32, a.cos() as f32)).unzip();
+        Self { half, cos, sin }
+    }
+
+    /// Rotates every head of one row `(heads * head_dim)` in place, by `position`, or back when `inverse`.
+    pub(crate) fn rotate(&self, row: &mut [f32], position: usize, inverse: bool) {
+        let span = position * self.half..(position + 1) * self.half;
+        let (cos, sin) = (&self.cos[span.clone()], &self.sin[span]);
+        let sign = if inverse { -1.0 } else { 1.0 };
+        for head in row.chunks_exact_mut(2 * self.half) {
+            let (first, second) = head.split_at_mut(self.half);
+            for i in 0..self.half {
+                let (a, b, s) = (first[i], second[i], sign * sin[i]);
+                first[i] = a * cos[i] - b * s;
+                second[i] = b * cos[i] + a * s;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{View, dot, exp, matmul, softmax};
+
+    fn noise(n: usize, seed: u32) -> Vec<f32> {
+        let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
+        (0..n)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+            })
+            .collect()
+    }
+
+    #[test]
+    fn exp_agrees_with_double_precision() {
+        for i in -8600..8600 {
+            let x = i as f32 / 100.0;
+            let reference = f64::from(x).exp();
+            assert!((f64::from(exp(x)) / reference - 1.0).abs() < 4e-7, "exp({x})");
+        }
+    }
+
+    #[test]
+    fn matmul_agrees_with_double_precision_on_odd_sizes() {
+        for (m, n, k) in [(1, 1, 1), (3, 5, 7), (17, 33, 65), (1, 130, 31), (64, 1, 9)] {
+            let (a, b) = (noise(m * k, 1), noise(k * n, 2));
+            for accumulate in [false, true] {
+                let mut out = noise(m * n, 3);
+                let start = out.clone();
+                matmul(&mut out, accumulate, 0.5, View::new(&a, m, k), View::new(&b, n, k).t());
+                for r in 0..m {
+                    for c in 0..n {
+                        let sum: f64 = (0..k).map(|i| f64::from(a[r * k + i]) * f64::from(b[c * k + i])).sum();
+                        let want = 0.5 * sum + if accumulate { f64::from(start[r * n + c]) } else { 0.0 };
+                        assert!((f64::from(out[r * n + c]) - want).abs() < 1e-5);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn dot_and_softmax_agree_with_double_precision_on_odd_sizes() {
+        for n in [1, 15, 16, 17, 63, 1000] {
+            let (a, b) = (noise(n, 4), noise(n, 5));
+            let want: f64 = a.iter().zip(&b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum();
+            assert!((f64::from(dot(&a, &b)) - want).abs() < 1e-4);
+            let mut p: Vec<f32> = a.iter().map(|v| v * 20.0).collect();
+            let total: f64 = p.iter().map(|v| f64::from(*v).exp()).sum();
+            let log_sum = softmax(&mut p);
+            assert!((f64::from(log_sum) - total.ln()).abs() < 1e-5);
+            assert!((p.iter().map(|v| f64::from(*v)).sum::<f64>() - 1.0).abs() < 1e-5);
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The decode path and the training path compute the same function, and the training path's gradients are those of
+//! finite differences.
+
+use grts_lm::config::ModelConfig;
+use grts_lm::decode::{Context, GenerationConfig, Row};
+use grts_lm::lora::{Adapter, LoraConfig};
+use grts_lm::sampling::Sampling;
+use grts_lm::train::{AdamWConfig, Objective, Sequence, Trainer};
+use grts_lm::weights::{Model, Parameter, layout};
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
+use std::sync::Arc;
+
+fn config() -> ModelConfig {
+    serde_json::from_value(serde_json::json!({
+        "model_type": "llama", "vocab_size": 61, "hidden_size": 20, "intermediate_size": 36, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6, "max_position_embeddings": 64,
+        "rms_norm_eps": 1e-5, "rope_theta": 1000.0, "tie_word_embeddings": true, "hidden_act": "silu",
+    }))
+    .unwrap()
+}
+
+fn normal(rng: &mut ChaCha8Rng) -> f32 {
+    let mut unit = || (rng.next_u32() as f64 + 0.5) / (u32::MAX as f64 + 1.0);
+    ((-2.0 * unit().ln()).sqrt() * (std::f64::consts::TAU * unit()).cos()) as f32
+}
+
+fn model(seed: u64) -> Arc<Model> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let config = config();
+    let parameters = layout(&config)
+        .into_iter()
+        .map(|(name, shape)| {
+            let centre = if shape.len() == 1 { 1.0 } else { 0.0 };
+            let data = (0..shape.iter().product()).map(|_| centre + 0.3 * normal(&mut rng)).collect();
+            Parameter { name, shape, data }
+        })
+        .collect();
+    Arc::new(Model::from_parameters(config, parameters).unwrap())
+}
+
+/// An adapter whose B is not zero: one step of training on noise.
+fn adapter(model: &Arc<Model>, seed: u64, rank: usize) -> Arc<Adapter> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let fresh = Adapter::new(LoraConfig::all_linear(rank, 8.0), model.config(), &mut rng);
+    let mut trainer = Trainer::adapter(model.clone(), &fresh, AdamWConfig::default()).unwrap();
+    let batch = [text(&mut rng, 30)];
+    for _ in 0..3 {
+        trainer.step(&batch, 0.05, |_, l| negative_log_likelihood(l)).unwrap();
+    }
+    Arc::new(trainer.to_adapter().unwrap())
+}
+
+fn text(rng: &mut ChaCha8Rng, n: usize) -> Sequence {
+    Sequence { tokens: (0..n).map(|_| rng.next_u32() % 61).collect(), scored: (1..n).collect() }
+}
+
+fn negative_log_likelihood(logprobs: &[f32]) -> Objective {
+    Objective { loss: -logprobs.iter().map(|l| f64::from(*l)).sum::<f64>(), gradient: vec![-1.0; logprobs.len()] }
+}
+
+#[test]
+fn both_paths_give_the_same_logprobs() {
+    let model = model(1);
+    let adapter = adapter(&model, 2, 3);
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    let texts: Vec<Sequence> = [2, 7, 41, 64].map(|n| text(&mut rng, n)).to_vec();
+    let trainer = Trainer::adapter(model.clone(), &adapter, AdamWConfig::default()).unwrap();
+    let request: Vec<_> = texts.iter().map(|t| (t.tokens.as_slice(), Some(&adapter))).collect();
+    let decoded = model.logprobs(&request).unwrap();
+    trainer
+        .gradients(&texts, |i, logprobs| {
+            for (a, b) in logprobs.iter().zip(&decoded[i]) {
+                assert!((a - b).abs() < 2e-5, "{a} against {b}");
+            }
+            negative_log_likelihood(logprobs)
+        })
+        .unwrap();
+}
+
+fn check_gradients(trainer: &Trainer, value: impl Fn(&[Parameter]) -> f64, batch: &[Sequence]) {
+    let (_, gradients) = trainer.gradients(batch, |_, l| negative_log_likelihood(l)).unwrap();
+    let start = trainer.parameters().to_vec();
+    let mut rng = ChaCha8Rng::seed_from_u64(9);
+    for (p, gradient) in gradients.iter().enumerate() {
+        // A random direction tests every element of the tensor at once.
+        let direction: Vec<f32> = gradient.iter().map(|_| normal(&mut rng)).collect();
+        let shifted = |h: f32| {
+            let mut moved = start.clone();
+            moved[p].data.iter_mut().zip(&direction).for_each(|(x, d)| *x += h * d);
+            value(&moved)
+        };
+        let h = 2e-3;
+        let numeric = (shifted(h) - shifted(-h)) / (2.0 * f64::from(h));
+        let analytic: f64 = gradient.iter().zip(&direction).map(|(g, d)| f64::from(g * d)).sum();
+        let scale = numeric.abs().max(1.0);
+        assert!((numeric - analytic).abs() / scale < 2e-2, "{}: {numeric} against {analytic}", start[p].name);
+    }
+}
+
+#[test]
+fn gradients_of_every_weight_match_finite_differences() {
+    let model = model(4);
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    let batch = [text(&mut rng, 9), text(&mut rng, 5)];
+    let trainer = Trainer::full(model.clone(), AdamWConfig::default());
+    let value = |p: &[Parameter]| {
+        let moved = Arc::new(Model::from_parameters(model.config().clone(), p.to_vec()).unwrap());
+        Trainer::full(moved, AdamWConfig::default()).gradients(&batch, |_, l| negative_log_likelihood(l)).unwrap().0
+    };
+    check_gradients(&trainer, value, &batch);
+}
+
+fn rows<'a>(contexts: &'a mut [Context], adapters: &'a [Option<Arc<Adapter>>]) -> Vec<Row<'a>> {
+    let rows = contexts.iter_mut().zip(adapters).enumerate();
+    rows.map(|(i, (context, a))| Row { context, adapter: a.as_ref(), rng: ChaCha8Rng::seed_from_u64(i as u64) })
+        .collect()
+}
+
+#[test]
+fn a_row_says_the_same_whatever_shares_its_batch_and_caches_survive_turns() {
+    let model = model(6);
+    let adapters: Vec<Option<Arc<Adapter>>> = vec![None, Some(adapter(&model, 7, 2)), Some(adapter(&model, 8, 4))];
+    let generation = GenerationConfig {
+        sampling: Sampling { temperature: 0.8, ..Sampling::default() },
+        max_tokens: 6,
+        stop: vec![0],
+    };
+    let mut rng = ChaCha8Rng::seed_from_u64(10);
+    let prompts: Vec<Vec<u32>> = [5, 1, 9].iter().map(|n| text(&mut rng, *n).tokens).collect();
+    let mut contexts: Vec<Context> = prompts.iter().map(|_| Context::new(&model)).collect();
+    for turn in 0..3 {
+        for (context, prompt) in contexts.iter_mut().zip(&prompts) {
+            context.extend(prompt);
+        }
+        let before: Vec<Vec<u32>> = contexts.iter().map(|c| c.tokens().to_vec()).collect();
+        let said = model.generate(&mut rows(&mut contexts, &adapters), &generation).unwrap();
+        for i in 0..3 {
+            // Alone, from an empty cache.
+            let mut alone = Context::new(&model);
+            alone.extend(&before[i]);
+            let mut row =
+                [Row { context: &mut alone, adapter: adapters[i].as_ref(), rng: ChaCha8Rng::seed_from_u64(i as u64) }];
+            let reference = model.generate(&mut row, &generation).unwrap();
+            assert_eq!(reference[0].tokens, said[i].tokens, "row {i} in turn {turn}");
+            for (a, b) in reference[0].logprobs.iter().zip(&said[i].logprobs) {
+                assert!((a - b).abs() < 1e-4);
+            }
+            assert!(contexts[i].cached() > before[i].len() - 1, "only new tokens are read in a later turn");
+        }
+    }
+}
+
+#[test]
+fn a_step_that_is_not_finite_leaves_the_parameters_alone() {
+    let model = model(11);
+    let mut trainer = Trainer::full(model.clone(), AdamWConfig::default());
+    let mut rng = ChaCha8Rng::seed_from_u64(12);
+    let batch = [text(&mut rng, 5)];
+    let before = trainer.parameters().to_vec();
+    let error =
+        trainer.step(&batch, 0.1, |_, l| Objective { loss: f64::NAN, gradient: vec![0.0; l.len()] }).unwrap_err();
+    assert_eq!(error.to_string(), "loss is not finite at optimiser step 0");
+    let error =
+        trainer.step(&batch, 0.1, |_, l| Objective { loss: 0.0, gradient: vec![f32::INFINITY; l.len()] }).unwrap_err();
+    assert!(error.to_string().starts_with("gradient of `model."), "{error}");
+    assert_eq!(before, trainer.parameters());
+}

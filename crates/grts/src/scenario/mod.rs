@@ -1,0 +1,176 @@
+//! Scenarios: from the text of a file to settings that are valid as a whole.
+//!
+//! Settings come in two steps: the text is checked completely here, and objects (models, worlds,
+//! solvers) are built from the result elsewhere, so a wrong file never starts a run. Every key has a
+//! default, and the defaults *are* the built-in scenario file, so they are written once, with
+//! comments, where a user can copy them. This module opens no file and knows no model, world or run.
+
+mod document;
+mod quick;
+pub(crate) mod ranges;
+mod settings;
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use toml::Table;
+use toml::de::DeTable;
+
+pub use settings::{
+    Aggregator, Base, Blue, Budget, Evaluation, Game, Learning, Method, Model, Probe, Red, Solver,
+};
+
+use crate::error::Error;
+use document::Document;
+
+/// The built-in scenario, which is also the table of defaults.
+const BUILTIN: &str = include_str!("../../../../assets/meridian/scenario.toml");
+
+/// Everything that decides a run. Each field is a section or a top-level key of the file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Scenario {
+    /// Names the run directory; changes no result.
+    pub name: String,
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// The training scheme.
+    pub method: Method,
+    /// `[base]`
+    pub base: Base,
+    /// `[game]`
+    pub game: Game,
+    /// `[solver]`
+    pub solver: Solver,
+    /// `[red]`
+    pub red: Red,
+    /// `[blue]`
+    pub blue: Blue,
+    /// `[probe]`
+    pub probe: Probe,
+    /// `[evaluation]`
+    pub evaluation: Evaluation,
+    /// `[budget]`
+    pub budget: Budget,
+}
+
+impl Scenario {
+    /// Validates the text of a scenario file; keys that are left out take their defaults.
+    ///
+    /// `origin` is the file's path: messages name it, and a relative `[base] model` starts from its
+    /// directory. The file itself is not opened.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for the first fault in the order of the file: invalid TOML, an unknown key,
+    /// a wrong type, or a value outside its range.
+    pub fn parse(text: &str, origin: &Path) -> Result<Self, Error> {
+        let template = template()?;
+        let document = Document { text, origin, inside: "", template: &template };
+        Self::resolve(&document, document.table()?.get_ref())
+    }
+
+    /// The scenario of the built-in world.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if the shipped file is damaged, which the tests exclude.
+    pub fn builtin() -> Result<Self, Error> {
+        Self::parse(BUILTIN, Path::new("assets/meridian/scenario.toml"))
+    }
+
+    /// Validates the section `inside` of a larger text, as [`Scenario::parse`] does a whole one.
+    ///
+    /// # Errors
+    /// As for [`Scenario::parse`], with the section's name before each key.
+    pub(crate) fn parse_section(text: &str, origin: &Path, inside: &str) -> Result<Self, Error> {
+        let template = template()?;
+        let document = Document { text, origin, inside, template: &template };
+        let whole = document.table()?;
+        let section = whole.get_ref().get(inside).and_then(|value| value.get_ref().as_table());
+        let section = section.ok_or_else(|| Error::Setting {
+            file: origin.to_owned(),
+            line: None,
+            problem: format!("there is no section `[{inside}]`"),
+            hint: "restore the file, or start a new run".to_owned(),
+        })?;
+        Self::resolve(&document, section)
+    }
+
+    fn resolve(document: &Document<'_>, given: &DeTable<'_>) -> Result<Self, Error> {
+        let mut settings = defaults()?;
+        document.overlay("", given, document.template, &mut settings)?;
+        let mut scenario = from_table(settings, document.origin)?;
+        scenario.base.model = located(scenario.base.model, document.origin)?;
+        Ok(scenario)
+    }
+
+    /// The complete settings as TOML, which [`Scenario::parse`] reads back to an equal value.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] for a value that TOML cannot hold: an integer above 2⁶³ − 1 set in code.
+    pub fn to_toml(&self) -> Result<String, Error> {
+        toml::to_string(self).map_err(|error| unwritable(&error))
+    }
+
+    /// Eight hexadecimal digits over everything that changes a result: all settings but the name.
+    ///
+    /// A model directory counts by its path, not by its contents.
+    ///
+    /// # Errors
+    /// As for [`Scenario::to_toml`].
+    pub fn fingerprint(&self) -> Result<String, Error> {
+        let nameless = Self { name: String::new(), ..self.clone() };
+        let digest = Sha256::digest(nameless.to_toml()?.as_bytes());
+        Ok(digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+/// The defaults of every key; optional keys are absent.
+fn defaults() -> Result<Table, Error> {
+    let mut defaults: Table = BUILTIN.parse().map_err(|error: toml::de::Error| Error::Failed {
+        problem: format!("the built-in scenario is damaged: {}", error.message()),
+        hint: "build `grts` again from clean sources".to_owned(),
+    })?;
+    // All keys of this section are optional, and a section without keys need not be written.
+    defaults.entry("budget").or_insert_with(|| Table::new().into());
+    Ok(defaults)
+}
+
+/// Every valid key with a value of its type, optional keys included.
+pub(crate) fn template() -> Result<Table, Error> {
+    let complete = Scenario {
+        budget: Budget { tokens: Some(1), dialogues: Some(1), seconds: Some(1) },
+        ..from_table(defaults()?, Path::new("assets/meridian/scenario.toml"))?
+    };
+    Table::try_from(complete).map_err(|error| unwritable(&error))
+}
+
+fn from_table(table: Table, origin: &Path) -> Result<Scenario, Error> {
+    table.try_into().map_err(|error: toml::de::Error| Error::Setting {
+        file: origin.to_owned(),
+        line: None,
+        problem: error.message().to_owned(),
+        hint: "compare with the built-in scenario".to_owned(),
+    })
+}
+
+/// Makes a model's path independent of the working directory, so that a run can be resumed anywhere.
+fn located(model: Model, origin: &Path) -> Result<Model, Error> {
+    let Model::Directory(path) = model else { return Ok(model) };
+    let beside = origin.parent().unwrap_or(Path::new("")).join(path);
+    let absolute = std::path::absolute(&beside).map_err(|e| Error::io("locate", &beside, e))?;
+    match absolute.to_str() {
+        Some(_) => Ok(Model::Directory(absolute)),
+        None => Err(Error::Model {
+            path: absolute,
+            problem: "the path is not valid UTF-8 and cannot be written to `run.toml`".to_owned(),
+            hint: "rename the directory".to_owned(),
+        }),
+    }
+}
+
+fn unwritable(error: &toml::ser::Error) -> Error {
+    Error::Failed {
+        problem: format!("the settings cannot be written as TOML: {error}"),
+        hint: "use integers below 2^63".to_owned(),
+    }
+}

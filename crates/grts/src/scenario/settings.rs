@@ -1,0 +1,191 @@
+//! The sections of a scenario as plain records.
+//!
+//! Field names are the keys of the file, so that the list of valid keys is the serialised form of
+//! these types and exists once. Defaults live in `assets/meridian/scenario.toml` and allowed ranges
+//! in `ranges.rs`; here is only what a value means and its unit. These types do not validate:
+//! a value built in code is the caller's word.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Which training scheme the solver loop runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// Best responses to the Nash mixture of the meta-game.
+    Psro,
+    /// Best responses to the uniform mixture of the opponents so far.
+    FictitiousPlay,
+    /// Best responses to the latest opponent only.
+    SelfPlay,
+    /// One attacker trained against the fixed base, then blue trained on it.
+    SingleAttacker,
+}
+
+impl Method {
+    /// Every method, in the order in which messages list them.
+    pub const ALL: [Self; 4] =
+        [Self::Psro, Self::FictitiousPlay, Self::SelfPlay, Self::SingleAttacker];
+}
+
+/// How the judged scores h_1..h_T of a dialogue become its return.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Aggregator {
+    /// The worst reply counts.
+    Max,
+    /// The mean over the turns.
+    Mean,
+    /// The sum over the turns.
+    Sum,
+    /// The last turn counts.
+    Last,
+}
+
+impl Aggregator {
+    /// Every aggregator, in the order in which messages list them.
+    pub const ALL: [Self; 4] = [Self::Max, Self::Mean, Self::Sum, Self::Last];
+}
+
+/// Where the frozen base model comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum Model {
+    /// The model shipped with the built-in world; written `"builtin"`.
+    Builtin,
+    /// A directory in Hugging Face layout. After [`Scenario::parse`](super::Scenario::parse) it is
+    /// absolute; whether it exists is for the loader to say.
+    Directory(PathBuf),
+}
+
+impl From<String> for Model {
+    fn from(text: String) -> Self {
+        if text == "builtin" { Self::Builtin } else { Self::Directory(text.into()) }
+    }
+}
+
+impl From<Model> for String {
+    fn from(model: Model) -> Self {
+        match model {
+            Model::Builtin => "builtin".to_owned(),
+            Model::Directory(path) => path.to_string_lossy().into_owned(),
+        }
+    }
+}
+
+/// `[base]`: the model both players start from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Base {
+    /// `"builtin"`, or a directory relative to the scenario file.
+    pub model: Model,
+}
+
+/// `[game]`: the rules.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Game {
+    /// Turns T of a dialogue.
+    pub turns: usize,
+    /// How scores become a return.
+    pub aggregator: Aggregator,
+    /// Score from which a reply counts as a successful attack (θ of ASR@t).
+    pub threshold: f64,
+    /// Share of look-alike requests that blue must serve.
+    pub h_min: f64,
+}
+
+/// `[solver]`: the outer loop.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Solver {
+    /// Iterations at most.
+    pub iterations: usize,
+    /// The loop has converged once the certified gap is at most this (in units of the return).
+    pub epsilon: f64,
+    /// Dialogues that estimate one entry of the meta-game.
+    pub entry_dialogues: usize,
+    /// Dialogues that estimate the gain of one response.
+    pub gain_dialogues: usize,
+}
+
+/// What both `[red]` and `[blue]` say about training one response.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Learning {
+    /// Optimiser steps of one response.
+    pub steps: usize,
+    /// Dialogues a step.
+    pub batch: usize,
+    /// Step size of AdamW.
+    pub learning_rate: f64,
+    /// Rank of the adapter.
+    pub lora_rank: usize,
+    /// Scale of the adapter: its product is multiplied by `lora_alpha / lora_rank`.
+    pub lora_alpha: f64,
+    /// Weight of the KL divergence to the reference policy, per token.
+    pub beta: f64,
+    /// The probability ratio is clipped to 1 ± this.
+    pub clip: f64,
+    /// Passes over a batch.
+    pub epochs: usize,
+    /// Tokens of an utterance at most.
+    pub max_tokens: usize,
+    /// Sampling temperature.
+    pub temperature: f64,
+}
+
+/// `[red]`: training of attackers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Red {
+    /// The settings shared with blue.
+    #[serde(flatten)]
+    pub learning: Learning,
+    /// Mean log-probability under the reference that red must keep, in nats per token.
+    pub fluency_floor: f64,
+}
+
+/// `[blue]`: training of defenders.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Blue {
+    /// The settings shared with red.
+    #[serde(flatten)]
+    pub learning: Learning,
+    /// Honest dialogues a step (open questions and look-alike requests).
+    pub honest_batch: usize,
+    /// Step size of the Lagrange multipliers, per step and unit of violation.
+    pub multiplier_rate: f64,
+    /// Loss of success on open questions that is tolerated (δ), as a share.
+    pub helpfulness_loss: f64,
+}
+
+/// `[probe]`: fresh best responses that measure exploitability from below.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Probe {
+    /// Optimiser steps of a probe.
+    pub steps: usize,
+    /// Dialogues that measure its gain.
+    pub dialogues: usize,
+}
+
+/// `[evaluation]`: what is measured before and after.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// Look-alike dialogues.
+    pub honest_dialogues: usize,
+    /// Dialogues on open facts.
+    pub open_dialogues: usize,
+    /// Held-out paraphrases of each cell of the grid.
+    pub grid_paraphrases: usize,
+}
+
+/// `[budget]`: optional upper bounds of the whole run; no key, no bound.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Budget {
+    /// Generated tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
+    /// Dialogues played.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dialogues: Option<u64>,
+    /// Wall-clock seconds, summed over resumes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
+}
