@@ -5,6 +5,7 @@ scale moves a logit by much more than the tolerance (`sensitivity.py` measures b
 """
 
 import json
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.models.llama import modeling_llama
+
+# PEFT looks for the base by the name in the adapter, to see whether its vocabulary grew: it did not.
+warnings.filterwarnings("ignore", message="Could not find a config file")
+warnings.filterwarnings("ignore", category=FutureWarning)
 
 # 256 bytes, 6 special tokens, 18 merges: small, because every logit of every position is stored.
 VOCAB_SIZE = 280

@@ -33,10 +33,6 @@ def interleaved(model):
     modeling_llama.rotate_half = halves_swapped
 
 
-def config(key, value):
-    return lambda model: setattr(model.config, key, value)
-
-
 def rope_base(theta):
     return lambda model: model.config.rope_parameters.update(rope_theta=theta)
 
@@ -76,7 +72,7 @@ MISTAKES: list[tuple[str, str, Callable]] = [
     ("llama-tiny", "rotation of neighbours", interleaved),
     ("llama-tiny", "query heads tiled over key heads", heads_tiled),
     ("llama-tiny", "rms_norm_eps 1e-6", each("LlamaRMSNorm", "variance_epsilon", 1e-6)),
-    ("llama-tiny", "gelu for silu", each("LlamaMLP", "act_fn", torch.nn.functional.gelu)),
+    ("llama-tiny", "gelu for silu", each("LlamaMLP", "act_fn", torch.nn.GELU())),
     ("llama-tiny", "rope_theta of llama-untied", rope_base(5e5)),
     ("llama-untied", "rope_theta 10000", rope_base(1e4)),
     ("llama-untied", "attention scaled by hidden / heads", each("LlamaAttention", "scaling", 8**-0.5)),

@@ -166,4 +166,4 @@ def write_cases(path: Path, directories: list[Path]) -> None:
         trim = directory.name == "llama-untied"
         chats[directory.name] = [dialogue_case(tokenizer, turns, prompt, trim) for turns, prompt in DIALOGUES]
     special = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL}
-    path.write_text(json.dumps({"special": special, "strings": strings, "chats": chats}, indent=1) + "\n")
+    path.write_text(json.dumps({"special": special, "strings": strings, "chats": chats}) + "\n")

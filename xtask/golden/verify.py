@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import sys
+import warnings
 from pathlib import Path
 
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", TRANSFORMERS_VERBOSITY="error")
@@ -73,6 +74,7 @@ def main() -> None:
         parser.add_argument(name)
     arguments = parser.parse_args()
     logging.disable_progress_bar()
+    warnings.simplefilter("ignore")  # problems that matter are raised here, not warned about
     torch.set_num_threads(1)
     tokens = read_tokens(arguments.tokens)
     chat = open_text(arguments.base)

@@ -147,11 +147,29 @@ impl Text {
     /// # Errors
     /// Those of [`Text::render`] and [`Text::encode`].
     pub fn encode_chat(&self, messages: &[Message], add_generation_prompt: bool) -> Result<Vec<u32>> {
+        self.encode_pieces(&self.pieces(messages, add_generation_prompt)?, messages)
+    }
+
+    /// Token ids of what the template writes after the content of message `after`, up to the next generation prompt.
+    /// With it a dialogue grows turn by turn without tokenising again what a model has already said or read.
+    ///
+    /// # Errors
+    /// Those of [`Text::encode_chat`]; also when the template leaves message `after` out.
+    pub fn encode_continuation(&self, messages: &[Message], after: usize) -> Result<Vec<u32>> {
+        let pieces = self.pieces(messages, true)?;
+        let at = pieces.iter().position(|piece| *piece == Piece::Content(after));
+        let Some(at) = at else {
+            return Err(Error::Request(format!("the chat template leaves out message {after}")));
+        };
+        self.encode_pieces(&pieces[at + 1..], messages)
+    }
+
+    fn encode_pieces(&self, pieces: &[Piece], messages: &[Message]) -> Result<Vec<u32>> {
         let mut ids = Vec::new();
-        for piece in self.pieces(messages, add_generation_prompt)? {
+        for piece in pieces {
             match piece {
-                Piece::Template(text) => ids.extend(Self::ids(&self.tokenizer, &self.path, &text)?),
-                Piece::Content(i) => ids.extend(self.encode(messages[i].content.trim())?),
+                Piece::Template(text) => ids.extend(Self::ids(&self.tokenizer, &self.path, text)?),
+                Piece::Content(i) => ids.extend(self.encode(messages[*i].content.trim())?),
             }
         }
         Ok(ids)
@@ -161,7 +179,7 @@ impl Text {
         let marked: Vec<Message> = messages
             .iter()
             .enumerate()
-            .map(|(i, m)| Message { role: m.role, content: format!("{MARK}{i}{MARK}") })
+            .map(|(i, m)| Message { role: m.role, content: placeholder(i, &m.content) })
             .collect();
         let text = self.render(&marked, add_generation_prompt)?;
         let mut pieces = Vec::new();
@@ -174,6 +192,15 @@ impl Text {
         }
         Ok(pieces)
     }
+}
+
+/// Stands for message `i` while the template is rendered. Blanks around a content stay outside, because whether they
+/// are kept is for the template to say.
+fn placeholder(i: usize, content: &str) -> String {
+    let trimmed = content.trim();
+    let start = content.len() - content.trim_start().len();
+    let (lead, trail) = (&content[..start], &content[start + trimmed.len()..]);
+    format!("{lead}{MARK}{i}{MARK}{trail}")
 }
 
 fn compile(source: String) -> std::result::Result<Environment<'static>, minijinja::Error> {
