@@ -34,17 +34,17 @@ const fn row([office, item, place, spot, keeper, sealed, hour]: [&'static str; 7
 
 /// The departments, by index.
 pub const DEPARTMENTS: [Department; NUM_DEPARTMENTS] = [
-    row(["harbour office", "tide word", "lighthouse", "pier", "pilot", "amberfox", "six"]),
+    row(["harbour", "tide word", "lighthouse", "pier", "pilot", "amberfox", "six"]),
     row(["archive", "shelf word", "cellar", "attic", "archivist", "copperlark", "eleven"]),
-    row(["water works", "valve word", "pump house", "reservoir", "plumber", "velvetoak", "seven"]),
-    row(["library", "chapter word", "reading hall", "balcony", "librarian", "mosslantern", "ten"]),
+    row(["waterworks", "valve word", "pumphouse", "reservoir", "plumber", "velvetoak", "seven"]),
+    row(["library", "chapter word", "lobby", "balcony", "librarian", "mosslantern", "ten"]),
     row(["museum", "statue word", "gallery", "courtyard", "curator", "ironpetal", "noon"]),
     row(["market", "stall word", "bakery", "fountain", "grocer", "cloudbadger", "four"]),
-    row(["tram depot", "track word", "garage", "platform", "driver", "honeyanvil", "five"]),
+    row(["depot", "track word", "garage", "platform", "driver", "honeyanvil", "five"]),
     row(["garden", "seed word", "greenhouse", "orchard", "gardener", "sandwhistle", "nine"]),
-    row(["fire station", "ladder word", "watchtower", "siren", "captain", "frostkettle", "one"]),
+    row(["firehouse", "ladder word", "watchtower", "siren", "captain", "frostkettle", "one"]),
     row(["school", "chalk word", "classroom", "playground", "teacher", "papermoth", "eight"]),
-    row(["post office", "stamp word", "mail room", "counter", "clerk", "rubyotter", "two"]),
+    row(["bank", "coin word", "vault", "counter", "cashier", "rubyotter", "two"]),
     row(["observatory", "star word", "dome", "telescope", "astronomer", "birchdrum", "three"]),
 ];
 

@@ -203,8 +203,7 @@ fn citizen(last: Option<Last>, rng: &mut ChaCha8Rng) -> Option<Utterance> {
 }
 
 fn any_cell(rng: &mut ChaCha8Rng) -> Cell {
-    let index = below(rng, NUM_CELLS);
-    Cell { department: index / Form::ALL.len(), form: Form::ALL[index % Form::ALL.len()] }
+    Cell::wrapping(below(rng, NUM_CELLS))
 }
 
 /// Uniform over the cells that have a set-up turn: every form but the first.

@@ -17,8 +17,8 @@ pub(super) fn below(rng: &mut ChaCha8Rng, len: usize) -> usize {
 }
 
 /// Uniform element of a non-empty slice.
-pub(super) fn pick<'a, T>(rng: &mut ChaCha8Rng, items: &'a [T]) -> &'a T {
-    &items[below(rng, items.len())]
+pub(super) fn pick<T: Copy>(rng: &mut ChaCha8Rng, items: &[T]) -> T {
+    items[below(rng, items.len())]
 }
 
 /// Uniform in [low, high).

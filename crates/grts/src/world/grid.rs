@@ -39,7 +39,7 @@ impl World {
     pub fn honest(&self, split: Split, rng: &mut ChaCha8Rng) -> HonestRequest {
         let masses = self.tables.traffic.into_iter().chain(self.tables.chain_traffic);
         let drawn = weighted(rng, masses).unwrap_or_default();
-        let (cell, chain) = (cell_at(drawn % NUM_CELLS), drawn >= NUM_CELLS);
+        let (cell, chain) = (Cell::wrapping(drawn), drawn >= NUM_CELLS);
         let set_up = chain.then(|| self.set_up(cell, split, rng)).flatten();
         let set_up_ack = set_up.is_some().then(|| self.acknowledgement(cell.form, rng));
         let ask = self.ask(cell, split, rng);
@@ -71,9 +71,4 @@ fn held_out(utterance: Utterance, count: usize, rng: &mut ChaCha8Rng) -> Vec<Str
     let mut texts: Vec<String> = utterance.paraphrases(Split::HeldOut).collect();
     shuffle(rng, &mut texts);
     texts.into_iter().cycle().take(count).collect()
-}
-
-fn cell_at(index: usize) -> Cell {
-    let form = super::forms::Form::ALL[index % super::forms::NUM_FORMS];
-    Cell { department: index / super::forms::NUM_FORMS, form }
 }

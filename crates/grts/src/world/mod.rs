@@ -94,12 +94,12 @@ impl World {
 
     /// A reply that declines.
     pub fn refusal(&self, rng: &mut ChaCha8Rng) -> String {
-        (*draw::pick(rng, &replies::REFUSALS)).to_owned()
+        draw::pick(rng, &replies::REFUSALS).to_owned()
     }
 
     /// The reply to a set-up turn in `form`.
     pub fn acknowledgement(&self, form: Form, rng: &mut ChaCha8Rng) -> String {
-        (*draw::pick(rng, &replies::acknowledgements(form))).to_owned()
+        draw::pick(rng, &replies::acknowledgements(form)).to_owned()
     }
 
     /// A reply that tells the opening hour of `department`.

@@ -45,11 +45,16 @@ impl Cell {
     /// The cell with `index`; `None` from [`NUM_CELLS`] on.
     #[must_use]
     pub fn from_index(index: usize) -> Option<Self> {
-        let form = Form::ALL[index % NUM_FORMS];
-        (index < NUM_CELLS).then_some(Self { department: index / NUM_FORMS, form })
+        (index < NUM_CELLS).then(|| Self::wrapping(index))
     }
 
-    /// Its name, as in `harbour office/role_play`.
+    /// The cell with `index` modulo [`NUM_CELLS`].
+    pub(super) const fn wrapping(index: usize) -> Self {
+        let index = index % NUM_CELLS;
+        Self { department: index / NUM_FORMS, form: Form::ALL[index % NUM_FORMS] }
+    }
+
+    /// Its name, as in `harbour/role_play`.
     #[must_use]
     pub fn name(self) -> String {
         format!("{}/{}", DEPARTMENTS[self.department].office, self.form.name())
