@@ -1,1 +1,30 @@
-fn main(){}
+//! Work on the project itself: train the shipped base, check the structure, compare with peers.
+//!
+//! `cargo xtask` lists the tasks. Nothing here is needed to use `grts`.
+
+mod pretrain;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Tasks for people who work on grts")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Train the base model of the built-in world and write it as a Hugging Face directory.
+    Pretrain(pretrain::Settings),
+    /// Check that imports run in one direction only.
+    Tidy,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().task {
+        Task::Pretrain(settings) => pretrain::run(&settings),
+        Task::Tidy => tidy::run(),
+    }
+}

@@ -130,7 +130,7 @@ impl ModelConfig {
                 self.kv_heads()
             ));
         }
-        if self.head_dim() % 2 != 0 {
+        if !self.head_dim().is_multiple_of(2) {
             return Err(format!("`head_dim` {} is odd: rotary embedding needs pairs", self.head_dim()));
         }
         self.check_rope()
@@ -142,8 +142,8 @@ impl ModelConfig {
             self.rope_scaling.as_ref().filter(|v| !v.is_null()).map(|v| {
                 v.get("rope_type").or_else(|| v.get("type")).and_then(|t| t.as_str()).unwrap_or("without a type")
             });
-        match nested.or(flat) {
-            None | Some("default") => Ok(()),
+        match [nested, flat].into_iter().flatten().find(|kind| *kind != "default") {
+            None => Ok(()),
             Some(kind) => Err(format!("rope scaling `{kind}` is not supported")),
         }
     }

@@ -4,7 +4,7 @@
 //! PEFT that change the arithmetic and are not implemented are refused by name.
 
 use crate::config::ModelConfig;
-use crate::weights::{Parameter, Projection, read_safetensors, write_safetensors};
+use crate::weights::{Parameter, Projection, read_safetensors, take, write_safetensors};
 use crate::{Error, Result};
 use rand_core::Rng;
 use serde::{Deserialize, Serialize};
@@ -147,16 +147,8 @@ impl Adapter {
         let config = parse_config(&json).map_err(|reason| Error::format(&path, reason))?;
         let path = directory.join("adapter_model.safetensors");
         let mut tensors = read_safetensors(&path)?;
-        let mut take = |name: String, shape: [usize; 2]| {
-            let found =
-                tensors.remove(&name).ok_or_else(|| Error::format(&path, format!("tensor `{name}` is missing")))?;
-            if found.shape == shape {
-                return Ok(found.data);
-            }
-            Err(Error::format(
-                &path,
-                format!("tensor `{name}` has shape {:?}, the base asks for {shape:?}", found.shape),
-            ))
+        let mut values = |name: &str, shape: [usize; 2]| {
+            take(&mut tensors, &path, name, &shape, "the base").map(|parameter| parameter.data)
         };
         let mut layers = Vec::new();
         for n in 0..model.num_hidden_layers {
@@ -164,7 +156,7 @@ impl Adapter {
             for &projection in &config.targets {
                 let (out, input) = projection.shape(model);
                 let [a, b] = parameter_names(n, projection);
-                let pair = LowRank { a: take(a, [config.r, input])?, b: take(b, [out, config.r])? };
+                let pair = LowRank { a: values(&a, [config.r, input])?, b: values(&b, [out, config.r])? };
                 layer[projection as usize] = Some(pair);
             }
             layers.push(layer);
@@ -204,18 +196,36 @@ fn parse_config(json: &Value) -> std::result::Result<LoraConfig, String> {
     Ok(LoraConfig { r: r as usize, lora_alpha, use_rslora: json["use_rslora"].as_bool().unwrap_or(false), targets })
 }
 
+/// Options that change the arithmetic as soon as they hold anything.
+const UNSUPPORTED: [&str; 14] = [
+    "use_dora",
+    "use_qalora",
+    "use_bdlora",
+    "fan_in_fan_out",
+    "lora_bias",
+    "modules_to_save",
+    "layers_to_transform",
+    "rank_pattern",
+    "alpha_pattern",
+    "layer_replication",
+    "alora_invocation_tokens",
+    "arrow_config",
+    "target_parameters",
+    "trainable_token_indices",
+];
+
 fn refuse_unsupported(json: &Value) -> std::result::Result<(), String> {
     if json["bias"].as_str().is_some_and(|b| b != "none") {
         return Err(format!("`bias` is {}; only `none` is supported", json["bias"]));
     }
-    for key in ["use_dora", "fan_in_fan_out", "lora_bias"] {
-        if json[key].as_bool() == Some(true) {
-            return Err(format!("`{key}` is not supported"));
-        }
+    // PiSSA, OLoRA, CorDA and LoftQ take what the adapter starts with out of the base.
+    if json["init_lora_weights"].as_str().is_some_and(|init| !["gaussian", "eva", "orthogonal"].contains(&init)) {
+        let init = &json["init_lora_weights"];
+        return Err(format!("`init_lora_weights` is {init}, which changes the base's own weights"));
     }
-    for key in ["modules_to_save", "layers_to_transform", "rank_pattern", "alpha_pattern", "layer_replication"] {
+    for key in UNSUPPORTED {
         let empty = match &json[key] {
-            Value::Null => true,
+            Value::Null | Value::Bool(false) => true,
             Value::Array(list) => list.is_empty(),
             Value::Object(map) => map.is_empty(),
             _ => false,

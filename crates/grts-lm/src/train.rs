@@ -25,8 +25,10 @@ pub struct Sequence {
     pub scored: Vec<usize>,
 }
 
-/// Sequences per shard: the unit of parallel work, fixed so that results do not depend on the number of threads.
-const SHARD_SEQUENCES: usize = 16;
+/// Tokens per shard, the unit of parallel work: fixed, so that results do not depend on the number of threads. Small
+/// enough that candle's element-wise ops stay on the calling thread (above 65,536 elements they meet at a barrier of
+/// the whole process, which made two shards slower than one).
+const SHARD_TOKENS: usize = 160;
 
 /// A loss on the log-probabilities of one sequence's scored tokens.
 pub struct Objective {
@@ -191,8 +193,7 @@ impl Trainer {
             .collect::<Result<_>>()?;
         let mut named = self.frozen.clone();
         named.extend(self.parameters.iter().zip(&variables).map(|(p, v)| (p.name.clone(), v.as_tensor().clone())));
-        let shards: Vec<(usize, &[Sequence])> =
-            batch.chunks(SHARD_SEQUENCES).enumerate().map(|(i, s)| (i * SHARD_SEQUENCES, s)).collect();
+        let shards = shards(batch);
         let results: Vec<Result<(f64, Vec<Vec<f32>>)>> =
             shards.par_iter().map(|(first, shard)| self.shard(&named, &variables, *first, shard, &objective)).collect();
         let mut total = 0.0;
@@ -313,6 +314,22 @@ impl Trainer {
         let update = ops::linear(&ops::linear(x, a)?, b)?;
         Ok((y + (update * f64::from(adapter.config().scale()))?)?)
     }
+}
+
+/// Cuts a batch into runs of whole sequences of about [`SHARD_TOKENS`], each with the index of its first sequence.
+fn shards(batch: &[Sequence]) -> Vec<(usize, &[Sequence])> {
+    let (mut shards, mut first, mut tokens) = (Vec::new(), 0, 0);
+    for (i, sequence) in batch.iter().enumerate() {
+        if i > first && tokens + sequence.tokens.len() > SHARD_TOKENS {
+            shards.push((first, &batch[first..i]));
+            (first, tokens) = (i, 0);
+        }
+        tokens += sequence.tokens.len();
+    }
+    if first < batch.len() {
+        shards.push((first, &batch[first..]));
+    }
+    shards
 }
 
 /// Sequences laid end to end.

@@ -126,16 +126,7 @@ impl Model {
         let mut tensors = read_safetensors(&path)?;
         let mut parameters = Vec::new();
         for (name, shape) in layout(&config) {
-            let found =
-                tensors.remove(&name).ok_or_else(|| Error::format(&path, format!("tensor `{name}` is missing")))?;
-            if found.shape != shape {
-                let reason = format!("tensor `{name}` has shape {:?}, `config.json` asks for {shape:?}", found.shape);
-                return Err(Error::format(&path, reason));
-            }
-            if let Some(at) = found.data.iter().position(|x| !x.is_finite()) {
-                return Err(Error::format(&path, format!("tensor `{name}` holds {} at index {at}", found.data[at])));
-            }
-            parameters.push(found);
+            parameters.push(take(&mut tensors, &path, &name, &shape, "`config.json`")?);
         }
         Ok(Self::assemble(config, parameters))
     }
@@ -230,6 +221,27 @@ pub(crate) fn read_safetensors(path: &Path) -> Result<HashMap<String, Parameter>
         out.insert(name.clone(), Parameter { name, shape: view.shape().to_vec(), data });
     }
     Ok(out)
+}
+
+/// Takes tensor `name` out of what [`read_safetensors`] read from `path`; `asker` is who wants it to have `shape`.
+pub(crate) fn take(
+    tensors: &mut HashMap<String, Parameter>,
+    path: &Path,
+    name: &str,
+    shape: &[usize],
+    asker: &str,
+) -> Result<Parameter> {
+    let refuse = |reason: String| Err(Error::format(path, format!("tensor `{name}` {reason}")));
+    let Some(found) = tensors.remove(name) else {
+        return refuse("is missing".into());
+    };
+    if found.shape != shape {
+        return refuse(format!("has shape {:?}, {asker} asks for {shape:?}", found.shape));
+    }
+    match found.data.iter().position(|x| !x.is_finite()) {
+        Some(at) => refuse(format!("holds {} at index {at}", found.data[at])),
+        None => Ok(found),
+    }
 }
 
 fn to_f32(view: &TensorView<'_>) -> std::result::Result<Vec<f32>, Dtype> {

@@ -147,18 +147,15 @@ impl Error {
             | Self::Model { hint, .. }
             | Self::Run { hint, .. }
             | Self::Failed { hint, .. } => hint.clone(),
-            Self::RunInUse { .. } => {
-                "wait until it ends or stop it, or use another `--run-dir`".to_owned()
-            }
+            Self::RunInUse { .. } => "wait until it ends or stop it, or use another `--run-dir`".to_owned(),
             Self::DiskFull { run: Some(run), .. } => {
                 format!("free space, then `grts resume {}`", run.display())
             }
             Self::DiskFull { run: None, .. } => "free space, then start again".to_owned(),
             Self::Io { source, .. } => io_hint(source.kind()).to_owned(),
-            Self::Store { path, .. } => format!(
-                "what was committed before is kept; check the disk that holds `{}`",
-                path.display()
-            ),
+            Self::Store { path, .. } => {
+                format!("what was committed before is kept; check the disk that holds `{}`", path.display())
+            }
             Self::Unreachable { .. } => "check that it runs and that the address is right".into(),
             Self::Interrupted { run } => format!("go on with `grts resume {}`", run.display()),
         }
@@ -170,6 +167,23 @@ impl Error {
     pub fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         if is_full(&source) { Self::DiskFull { path, run: None } } else { Self::Io { action, path, source } }
+    }
+
+    /// A model directory that the engine refused.
+    pub(crate) fn model(directory: &Path, error: &grts_lm::Error) -> Self {
+        Self::Model {
+            path: directory.to_owned(),
+            problem: error.to_string(),
+            hint: "give a complete Hugging Face directory of the Llama layout in `[base] model`".to_owned(),
+        }
+    }
+
+    /// A request that the language engine refused in the middle of a run.
+    pub(crate) fn engine(error: &grts_lm::Error) -> Self {
+        Self::Failed {
+            problem: error.to_string(),
+            hint: "the run keeps everything that was committed before".to_owned(),
+        }
     }
 
     /// Names the run that can be resumed once there is space again; other errors stay as they are.
@@ -192,6 +206,6 @@ fn io_hint(kind: io::ErrorKind) -> &'static str {
         io::ErrorKind::NotFound => "check the path",
         io::ErrorKind::PermissionDenied => "check the permissions, or use another directory",
         io::ErrorKind::ReadOnlyFilesystem => "use a directory on a writable file system",
-        _ => "",
+        _ => "check the disk and the permissions, then try again",
     }
 }

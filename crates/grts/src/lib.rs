@@ -1,1 +1,22 @@
+//! Language models play the Red-teaming Game.
+//!
+//! This crate joins the mathematics of `grts-game` to the engine of `grts-lm`: policies are adapters, dialogues are played in
+//! batches and judged, oracles learn best responses, and a session runs the solver loop over all of it with a store that
+//! survives a kill. Modules import only those listed above them.
+
+pub mod error;
 pub mod world;
+
+pub mod scenario;
+pub mod store;
+
+pub mod policy;
+
+pub mod judge;
+pub mod semantic;
+
+pub mod rollout;
+
+pub mod measure;
+
+pub mod oracle;

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use grts::error::{Error, ErrorKind};
-use grts::scenario::{Aggregator, Method, Model, Scenario};
+use grts::scenario::{Method, Model, Scenario};
+use grts_game::rules::Aggregator;
 
 fn parse(text: &str) -> Result<Scenario, Error> {
     Scenario::parse(text, Path::new("/data/my.toml"))
@@ -70,14 +71,8 @@ fn unknown_keys_are_named_with_line_section_and_neighbour() {
             "`/data/my.toml` line 4: `[game]` has no key `turnz` | did you mean `turns`?",
         ),
         ("sede = 1", "`/data/my.toml` line 1: the top level has no key `sede` | did you mean `seed`?"),
-        (
-            "[sovler]\nepsilon = 1",
-            "`/data/my.toml` line 1: the top level has no key `sovler` | did you mean `solver`?",
-        ),
-        (
-            "[budget]\ntoken = 5",
-            "`/data/my.toml` line 2: `[budget]` has no key `token` | did you mean `tokens`?",
-        ),
+        ("[sovler]\nepsilon = 1", "`/data/my.toml` line 1: the top level has no key `sovler` | did you mean `solver`?"),
+        ("[budget]\ntoken = 5", "`/data/my.toml` line 2: `[budget]` has no key `token` | did you mean `tokens`?"),
         (
             "[red]\nfluency_flor = -1",
             "`/data/my.toml` line 2: `[red]` has no key `fluency_flor` | did you mean `fluency_floor`?",
@@ -86,14 +81,8 @@ fn unknown_keys_are_named_with_line_section_and_neighbour() {
             "[blue]\nfluency_floor = -1.0",
             "`/data/my.toml` line 2: `[blue]` has no key `fluency_floor` | `fluency_floor` belongs to `[red]`",
         ),
-        (
-            "turns = 3",
-            "`/data/my.toml` line 1: the top level has no key `turns` | `turns` belongs to `[game]`",
-        ),
-        (
-            "[probe]\nxyz = 1",
-            "`/data/my.toml` line 2: `[probe]` has no key `xyz` | its keys are `dialogues`, `steps`",
-        ),
+        ("turns = 3", "`/data/my.toml` line 1: the top level has no key `turns` | `turns` belongs to `[game]`"),
+        ("[probe]\nxyz = 1", "`/data/my.toml` line 2: `[probe]` has no key `xyz` | its keys are `dialogues`, `steps`"),
     ];
     for (text, expected) in cases {
         assert_eq!(fault(text), expected);
@@ -116,16 +105,28 @@ fn bad_values_name_key_value_line_and_range() {
         ("[red]\nbatch = 0", "line 2: `[red] batch` is `0`; it must be at least 2 and at most 1000000000"),
         ("[red]\nfluency_floor = 1", "line 2: `[red] fluency_floor` is `1`; it must be at most 0 and finite"),
         ("[blue]\nclip = 1", "line 2: `[blue] clip` is `1`; it must be above 0 and below 1"),
-        ("[blue]\nlearning_rate = -1e-3", "line 2: `[blue] learning_rate` is `-1e-3`; it must be above 0 and at most 1"),
+        (
+            "[blue]\nlearning_rate = -1e-3",
+            "line 2: `[blue] learning_rate` is `-1e-3`; it must be above 0 and at most 1",
+        ),
         ("[budget]\ntokens = 0", "line 2: `[budget] tokens` is `0`; it must be at least 1 and finite"),
         ("seed = -1", "line 1: `seed` is `-1`; it must be at least 0 and finite"),
         ("seed = 99999999999999999999", "line 1: `seed` is `99999999999999999999`; it must be at least 0 and finite"),
         ("game = 3", "line 1: `game` is `3`, of type integer; it must be a section"),
         ("[seed]\nx = 1", "line 1: `seed` is a section; it must be an integer"),
-        ("name = ''", "line 1: `name` is `''`; it must be 1 to 64 letters, digits, `-`, `_` or `.`, and not begin with `.`"),
-        ("name = '../up'", "line 1: `name` is `'../up'`; it must be 1 to 64 letters, digits, `-`, `_` or `.`, and not begin with `.`"),
+        (
+            "name = ''",
+            "line 1: `name` is `''`; it must be 1 to 64 letters, digits, `-`, `_` or `.`, and not begin with `.`",
+        ),
+        (
+            "name = '../up'",
+            "line 1: `name` is `'../up'`; it must be 1 to 64 letters, digits, `-`, `_` or `.`, and not begin with `.`",
+        ),
         ("[base]\nmodel = ''", "line 2: `[base] model` is `''`; it must not be empty"),
-        ("method = 'psor'", "line 1: `method` is `'psor'`; it must be one of `psro`, `fictitious_play`, `self_play`, `single_attacker`"),
+        (
+            "method = 'psor'",
+            "line 1: `method` is `'psor'`; it must be one of `psro`, `fictitious_play`, `self_play`, `single_attacker`",
+        ),
         ("[game]\naggregator = 1", "line 2: `[game] aggregator` is `1`, of type integer; it must be a string"),
     ];
     for (text, expected) in cases {

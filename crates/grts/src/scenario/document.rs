@@ -58,9 +58,7 @@ impl Document<'_> {
         entries.sort_by_key(|(key, _)| key.span().start);
         for (key, value) in entries {
             let name = key.get_ref().as_ref();
-            let known = template
-                .get(name)
-                .ok_or_else(|| self.unknown(section, name, key.span().start, template))?;
+            let known = template.get(name).ok_or_else(|| self.unknown(section, name, key.span().start, template))?;
             match (known, value.get_ref()) {
                 (Value::Table(known), DeValue::Table(given)) => {
                     let inner = settings.entry(name).or_insert_with(|| Table::new().into());
@@ -122,8 +120,8 @@ impl Document<'_> {
     }
 
     fn outside(&self, setting: &Setting<'_>) -> Error {
-        let range = ranges::range(setting.section, setting.key)
-            .map_or_else(|| "a 64-bit number".to_owned(), ranges::in_words);
+        let range =
+            ranges::range(setting.section, setting.key).map_or_else(|| "a 64-bit number".to_owned(), ranges::in_words);
         self.fault(setting, &format!("it must be {range}"), format!("allowed: {range}"))
     }
 
@@ -158,8 +156,9 @@ impl Document<'_> {
             file: self.origin.to_owned(),
             line: Some(self.line(at)),
             problem: format!("{place} has no key `{key}`"),
-            hint: suggestion(key, &keys)
-                .or_else(|| self.belongs(key))
+            hint: self
+                .belongs(key)
+                .or_else(|| suggestion(key, &keys))
                 .unwrap_or_else(|| format!("its keys are {}", list(&keys))),
         }
     }

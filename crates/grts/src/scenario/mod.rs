@@ -17,9 +17,7 @@ use sha2::{Digest, Sha256};
 use toml::Table;
 use toml::de::DeTable;
 
-pub use settings::{
-    Aggregator, Base, Blue, Budget, Evaluation, Game, Learning, Method, Model, Probe, Red, Solver,
-};
+pub use settings::{Base, Blue, Budget, Evaluation, Game, Learning, Method, Model, Probe, Red, Solver};
 
 use crate::error::Error;
 use document::Document;

@@ -6,9 +6,10 @@
 
 use std::ops::{Bound, RangeBounds};
 
+use grts_game::rules::Aggregator;
 use serde::Serialize;
 
-use super::settings::{Aggregator, Method};
+use super::settings::Method;
 
 /// An interval with open or closed ends.
 pub(super) type Range = (Bound<f64>, Bound<f64>);
@@ -38,6 +39,7 @@ const RANGES: &[(&[&str], &str, Range)] = &[
     (&["red", "blue"], "beta", NOT_NEGATIVE),
     (&["red", "blue"], "clip", (Bound::Excluded(0.0), Bound::Excluded(1.0))),
     (&["red", "blue"], "epochs", (Bound::Included(1.0), Bound::Included(100.0))),
+    (&["red", "blue"], "minibatches", (Bound::Included(1.0), Bound::Included(100.0))),
     (&["red", "blue"], "max_tokens", (Bound::Included(1.0), Bound::Included(4096.0))),
     (&["red", "blue"], "temperature", (Bound::Excluded(0.0), Bound::Included(10.0))),
     (&["red"], "fluency_floor", (Bound::Unbounded, Bound::Included(0.0))),
@@ -54,6 +56,10 @@ const RANGES: &[(&[&str], &str, Range)] = &[
     (&["budget"], "dialogues", (Bound::Included(1.0), Bound::Unbounded)),
     (&["budget"], "seconds", (Bound::Included(1.0), Bound::Unbounded)),
 ];
+
+/// In the order in which messages list them.
+const METHODS: [Method; 4] = [Method::Psro, Method::FictitiousPlay, Method::SelfPlay, Method::SingleAttacker];
+const AGGREGATORS: [Aggregator; 4] = [Aggregator::Max, Aggregator::Mean, Aggregator::Sum, Aggregator::Last];
 
 /// The allowed range of a number; `None` for a key that is not a number.
 pub(super) fn range(section: &str, key: &str) -> Option<Range> {
@@ -88,8 +94,8 @@ pub(super) fn in_words((low, high): Range) -> String {
 /// The words a key accepts; `None` for a key that accepts any text.
 pub(super) fn choices(section: &str, key: &str) -> Option<Vec<String>> {
     match (section, key) {
-        ("", "method") => Some(words(&Method::ALL)),
-        ("game", "aggregator") => Some(words(&Aggregator::ALL)),
+        ("", "method") => Some(words(&METHODS)),
+        ("game", "aggregator") => Some(words(&AGGREGATORS)),
         _ => None,
     }
 }
@@ -107,10 +113,9 @@ pub(super) fn text_fault(section: &str, key: &str, text: &str) -> Option<(String
             "it must be 1 to 64 letters, digits, `-`, `_` or `.`, and not begin with `.`".into(),
             "the name becomes part of the run directory's name".into(),
         )),
-        ("base", "model") if text.is_empty() => Some((
-            "it must not be empty".into(),
-            "write `\"builtin\"` or the path of a model directory".into(),
-        )),
+        ("base", "model") if text.is_empty() => {
+            Some(("it must not be empty".into(), "write `\"builtin\"` or the path of a model directory".into()))
+        }
         _ => None,
     }
 }

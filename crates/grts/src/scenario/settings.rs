@@ -7,6 +7,7 @@
 
 use std::path::PathBuf;
 
+use grts_game::rules::Aggregator;
 use serde::{Deserialize, Serialize};
 
 /// Which training scheme the solver loop runs.
@@ -21,31 +22,6 @@ pub enum Method {
     SelfPlay,
     /// One attacker trained against the fixed base, then blue trained on it.
     SingleAttacker,
-}
-
-impl Method {
-    /// Every method, in the order in which messages list them.
-    pub const ALL: [Self; 4] =
-        [Self::Psro, Self::FictitiousPlay, Self::SelfPlay, Self::SingleAttacker];
-}
-
-/// How the judged scores h_1..h_T of a dialogue become its return.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Aggregator {
-    /// The worst reply counts.
-    Max,
-    /// The mean over the turns.
-    Mean,
-    /// The sum over the turns.
-    Sum,
-    /// The last turn counts.
-    Last,
-}
-
-impl Aggregator {
-    /// Every aggregator, in the order in which messages list them.
-    pub const ALL: [Self; 4] = [Self::Max, Self::Mean, Self::Sum, Self::Last];
 }
 
 /// Where the frozen base model comes from.
@@ -126,6 +102,8 @@ pub struct Learning {
     pub clip: f64,
     /// Passes over a batch.
     pub epochs: usize,
+    /// Optimiser updates a pass; each learns from every `minibatches`-th dialogue.
+    pub minibatches: usize,
     /// Tokens of an utterance at most.
     pub max_tokens: usize,
     /// Sampling temperature.

@@ -1,0 +1,83 @@
+//! One error type for the game crate: every message names the place in the game and the value found there.
+//!
+//! It carries no cause from outside, because this crate touches nothing outside: what arenas and oracles can fail at
+//! is their own error type, into which this one converts.
+
+/// What can be wrong with a game, or with the attempt to solve it.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum GameError {
+    /// Something that must have at least one element has none.
+    #[error("{what} is empty")]
+    Empty {
+        /// `matrix`, `red population`, …
+        what: &'static str,
+    },
+    /// A size that contradicts another one.
+    #[error("{place}: expected {expected} values, found {found}")]
+    Shape {
+        /// Where, for example `row 3`.
+        place: String,
+        /// Size required there.
+        expected: usize,
+        /// Size found.
+        found: usize,
+    },
+    /// A number that is not finite or lies outside what its place allows.
+    #[error("{place}: `{value}` is not {allowed}")]
+    Value {
+        /// Where, for example `entry (2, 5)`.
+        place: String,
+        /// The number found.
+        value: f64,
+        /// What would have been right, for example `a finite number`.
+        allowed: String,
+    },
+    /// An index beyond the populations.
+    #[error("entry ({row}, {col}) lies outside a meta-game of {rows} by {cols}")]
+    NoSuchEntry {
+        /// Row asked for.
+        row: usize,
+        /// Column asked for.
+        col: usize,
+        /// Rows there are.
+        rows: usize,
+        /// Columns there are.
+        cols: usize,
+    },
+    /// The matrix is asked for before every entry has a sample.
+    #[error("entry ({row}, {col}) was never played")]
+    NeverPlayed {
+        /// Row of the first such entry.
+        row: usize,
+        /// Its column.
+        col: usize,
+    },
+    /// `turns = 0`.
+    #[error("`turns = 0`: a dialogue needs at least one turn; set `turns` to 1 or more")]
+    NoTurns,
+    /// The dialogue rules give a speaker nothing to say.
+    #[error("{player} has no utterance after the history {history:?}")]
+    Speechless {
+        /// `red` or `blue`.
+        player: &'static str,
+        /// Utterances so far, red's first.
+        history: Vec<u32>,
+    },
+    /// No blue policy serves as much honest traffic as asked.
+    #[error("`h_min = {h_min}` cannot be met: the largest share of honest traffic that blue can serve is {attainable}")]
+    Infeasible {
+        /// Share asked for.
+        h_min: f64,
+        /// Largest share of any policy.
+        attainable: f64,
+    },
+    /// Honest traffic says something that no dialogue of the tree contains.
+    #[error("honest sequence {sequence:?} is not part of the dialogue tree")]
+    UnknownTraffic {
+        /// The user's utterances.
+        sequence: Vec<u32>,
+    },
+    /// The linear program failed, or its answer does not prove itself.
+    #[error("the linear program gave no equilibrium: {0}")]
+    LinearProgram(String),
+}

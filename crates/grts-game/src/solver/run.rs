@@ -1,0 +1,170 @@
+//! The loop's state between its steps: populations, meta-game, meta-strategies.
+//!
+//! The steps are here so that [`solve`](super::solve) reads as the algorithm. Responses that end the loop by converging
+//! are not added to the populations: the certified profile would not be over them.
+
+use super::config::{Config, Tally};
+use super::{
+    Arena, BestResponseOracle, Iteration, Observer, Response, ResponseRecord, Solution, State, StopReason, Verdict,
+};
+use crate::{Equilibrium, GameError, MetaGame};
+
+pub(super) struct Run<'a, R, B, G> {
+    game: &'a mut G,
+    config: &'a Config,
+    reds: Vec<R>,
+    blues: Vec<B>,
+    red_tally: Tally,
+    blue_tally: Tally,
+    meta_game: MetaGame,
+    equilibrium: Equilibrium,
+    gap: Option<f64>,
+    /// Iterations begun.
+    pub(super) iteration: usize,
+}
+
+/// The record of an iteration, and the reason to end the loop after it.
+pub(super) type Step = (Iteration, Option<StopReason>);
+
+impl<'a, R, B, G, E> Run<'a, R, B, G>
+where
+    G: Arena<R, B, Error = E> + BestResponseOracle<R, B, Error = E>,
+    E: From<GameError>,
+{
+    pub(super) fn new(game: &'a mut G, reds: Vec<R>, blues: Vec<B>, config: &'a Config) -> Result<Self, GameError> {
+        for (is_empty, what) in [(reds.is_empty(), "red population"), (blues.is_empty(), "blue population")] {
+            if is_empty {
+                return Err(GameError::Empty { what });
+            }
+        }
+        let mut meta_game = MetaGame::new(game.payoff_range())?;
+        reds.iter().for_each(|_| _ = meta_game.add_row());
+        blues.iter().for_each(|_| _ = meta_game.add_col());
+        let (red_tally, blue_tally) = (Tally::new(reds.len()), Tally::new(blues.len()));
+        let equilibrium = Equilibrium { row: Vec::new(), col: Vec::new(), value: 0.0, nash_conv: 0.0 };
+        Ok(Self { game, config, reds, blues, red_tally, blue_tally, meta_game, equilibrium, gap: None, iteration: 0 })
+    }
+
+    /// Plays what is missing and recomputes the meta-strategies.
+    pub(super) fn play_and_solve(&mut self) -> Result<(), E> {
+        self.game.play(self.iteration, &self.reds, &self.blues, &mut self.meta_game)?;
+        let payoffs = self.meta_game.payoffs()?;
+        self.equilibrium = self.config.meta_strategy.profile(&payoffs, &self.red_tally, &self.blue_tally)?;
+        Ok(())
+    }
+
+    /// Both sides respond to the same meta-strategies.
+    pub(super) fn respond_together(&mut self) -> Result<Step, E> {
+        let red = self.respond_red()?;
+        let blue = self.respond_blue()?;
+        let gap = certified_gap(&red.record(), &blue.record(), 0.0);
+        let step = self.conclude(Some(red.record()), Some(blue.record()), gap, None);
+        if step.1.is_none() {
+            self.admit_red(red);
+            self.admit_blue(blue);
+        }
+        Ok(step)
+    }
+
+    /// Red responds and is admitted, its entries are played and solved, then blue responds.
+    ///
+    /// What both gains certify together is red's *new* mixture with blue's *old* one. With v the old value and v' the
+    /// new one, that profile's NashConv is (v + g_R) − (v' − g_B); v' < v happens under rules other than Nash, and by
+    /// sampling.
+    pub(super) fn respond_in_turn(&mut self, observer: &mut impl Observer) -> Result<Step, E> {
+        let before = self.equilibrium.clone();
+        let response = self.respond_red()?;
+        let red = response.record();
+        self.admit_red(response);
+        self.play_and_solve()?;
+        if let Some(reason) = observer.should_stop() {
+            return Ok(self.conclude(Some(red), None, None, Some(reason)));
+        }
+        let response = self.respond_blue()?;
+        let blue = response.record();
+        let gap = certified_gap(&red, &blue, (before.value - self.equilibrium.value).max(0.0));
+        if self.converged(gap) {
+            let row = self.equilibrium.row.clone();
+            self.equilibrium = Equilibrium::of_profile(&self.meta_game.payoffs()?, row, before.col);
+        }
+        let step = self.conclude(Some(red), Some(blue), gap, None);
+        if step.1.is_none() {
+            self.admit_blue(response);
+        }
+        Ok(step)
+    }
+
+    fn respond_red(&mut self) -> Result<Response<R>, E> {
+        let Self { game, iteration, reds, blues, meta_game, equilibrium, .. } = self;
+        game.respond_red(&State { iteration: *iteration, reds, blues, game: meta_game, equilibrium })
+    }
+
+    fn respond_blue(&mut self) -> Result<Response<B>, E> {
+        let Self { game, iteration, reds, blues, meta_game, equilibrium, .. } = self;
+        game.respond_blue(&State { iteration: *iteration, reds, blues, game: meta_game, equilibrium })
+    }
+
+    fn admit_red(&mut self, response: Response<R>) {
+        match response.verdict {
+            Verdict::Rejected { .. } => {}
+            Verdict::Duplicate { of } => self.red_tally.repeat(of),
+            Verdict::Admitted => {
+                self.reds.push(response.policy);
+                self.red_tally.add();
+                self.meta_game.add_row();
+            }
+        }
+    }
+
+    fn admit_blue(&mut self, response: Response<B>) {
+        match response.verdict {
+            Verdict::Rejected { .. } => {}
+            Verdict::Duplicate { of } => self.blue_tally.repeat(of),
+            Verdict::Admitted => {
+                self.blues.push(response.policy);
+                self.blue_tally.add();
+                self.meta_game.add_col();
+            }
+        }
+    }
+
+    fn converged(&self, gap: Option<f64>) -> bool {
+        gap.is_some_and(|gap| gap <= self.config.epsilon)
+    }
+
+    /// Closes the iteration: its record, and why the loop ends with it, if it does.
+    fn conclude(
+        &mut self,
+        red: Option<ResponseRecord>,
+        blue: Option<ResponseRecord>,
+        gap: Option<f64>,
+        stop: Option<StopReason>,
+    ) -> Step {
+        let Equilibrium { row, col, value, nash_conv } = self.equilibrium.clone();
+        let (num_reds, num_blues, index) = (row.len(), col.len(), self.iteration);
+        let (red_strategy, blue_strategy) = (row, col);
+        self.gap = gap.or(self.gap);
+        self.iteration += 1;
+        let record =
+            Iteration { index, value, nash_conv, gap, red, blue, red_strategy, blue_strategy, num_reds, num_blues };
+        (record, if self.converged(gap) { Some(StopReason::Converged) } else { stop })
+    }
+
+    pub(super) fn finish(self, stop_reason: StopReason) -> Solution<R, B> {
+        let Self { reds, blues, meta_game, equilibrium, iteration, gap, .. } = self;
+        Solution { reds, blues, game: meta_game, equilibrium, iterations: iteration, gap, stop_reason }
+    }
+}
+
+impl<P> Response<P> {
+    fn record(&self) -> ResponseRecord {
+        ResponseRecord { gain: self.gain, verdict: self.verdict.clone() }
+    }
+}
+
+/// Upper end of both gains and of the value's `drop` between them; `None` if a response was rejected. A negative upper
+/// end (a learnt response worse than the mixture it answers) certifies no more than 0.
+fn certified_gap(red: &ResponseRecord, blue: &ResponseRecord, drop: f64) -> Option<f64> {
+    let feasible = |record: &ResponseRecord| !matches!(record.verdict, Verdict::Rejected { .. });
+    (feasible(red) && feasible(blue)).then(|| red.gain.high.max(0.0) + blue.gain.high.max(0.0) + drop)
+}

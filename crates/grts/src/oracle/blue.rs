@@ -1,0 +1,123 @@
+//! Blue's oracle: a defender trained against a mixture of attackers, bound to go on serving honest people.
+//!
+//! Always-refuse is absorbing under on-policy reward alone: a blue that no longer samples the served reply can never be
+//! rewarded for it. So helpfulness is held by the likelihood of replies that the *reference* gave (teacher-forced), weighted
+//! by a multiplier that follows the share actually served. On plain questions the same likelihood, at a fixed weight, is
+//! the KL divergence from the reference up to a constant.
+
+use super::learning::negative_log_likelihood;
+use super::{Mixture, Progress, Training, TrainingLog, Use, returns_to_go, samples};
+use crate::error::Error;
+use crate::measure::{self, Request};
+use crate::policy::Policy;
+use grts_game::rules::Player;
+use grts_game::stream::{StreamKey, unit};
+use grts_lm::lora::Adapter;
+use grts_lm::train::{Sequence, Trainer};
+
+/// Replies of the reference to honest people, to be kept likely.
+#[derive(Debug, Clone, Default)]
+pub struct Helpfulness {
+    /// Look-alike requests that the reference served.
+    pub served: Vec<Sequence>,
+    /// Plain questions that it answered correctly.
+    pub open: Vec<Sequence>,
+    /// Look-alike requests, served or not, to measure the share on while training.
+    pub requests: Vec<Request>,
+}
+
+/// Trains defenders.
+pub struct BlueOracle<'a> {
+    /// Table, settings, stream.
+    pub training: Training<'a>,
+    /// What must stay likely.
+    pub helpfulness: &'a Helpfulness,
+    /// Honest dialogues per step.
+    pub honest_batch: usize,
+    /// Share of look-alike requests to serve: the constraint plus a margin for its measurement.
+    pub served_target: f64,
+    /// Step size of the multiplier.
+    pub multiplier_rate: f64,
+}
+
+/// Weight of the plain questions' likelihood against the policy gradient.
+const OPEN_WEIGHT: f64 = 0.5;
+/// Memory of the measured share: new value = this much of the old one.
+const MEMORY: f64 = 0.8;
+/// Largest multiplier.
+const CEILING: f64 = 10.0;
+
+impl BlueOracle<'_> {
+    /// A best response to `reds`, starting from `start` (or the base).
+    ///
+    /// # Errors
+    /// Whatever stops the training; nothing is kept then.
+    pub fn respond(
+        &self,
+        reds: &Mixture<'_>,
+        start: Option<&Adapter>,
+        progress: &mut Progress<'_>,
+    ) -> Result<(Adapter, TrainingLog), Error> {
+        let learning = self.training.learning;
+        let mut trainer = self.training.trainer(start)?;
+        let mut log = TrainingLog::default();
+        let (mut multiplier, mut served) = (0.0f64, None);
+        for step in 0..learning.steps {
+            let own = Policy::new("training", trainer.to_adapter().ok_or_else(super::not_an_adapter)?);
+            let now = self.served_share(step, &own)?;
+            let smooth = served.map_or(now, |old: f64| MEMORY * old + (1.0 - MEMORY) * now);
+            served = Some(smooth);
+            multiplier = (multiplier + self.multiplier_rate * (self.served_target - smooth)).clamp(0.0, CEILING);
+            let episodes = self.training.play(step, Player::Blue, &own, reds)?;
+            let reference = self.training.reference(&episodes.iter().map(|e| &e.blue).collect::<Vec<_>>())?;
+            let rules = self.training.table.rules;
+            let lost = |e| returns_to_go(e, rules).into_iter().map(|g| -g).collect::<Vec<f64>>();
+            let credited: Vec<Vec<f64>> = episodes.iter().map(lost).collect();
+            let (batch, kl) = samples(&episodes, Player::Blue, &credited, &reference, learning.beta);
+            self.training.learn(&mut trainer, &batch, step, |trainer, part| {
+                self.helpful_gradients(trainer, step, part, multiplier)
+            })?;
+            log.push(&episodes, kl, smooth, multiplier);
+            progress(step, learning.steps, log.returns[step])?;
+        }
+        Ok((trainer.to_adapter().ok_or_else(super::not_an_adapter)?, log))
+    }
+
+    /// Share of a fresh handful of look-alike requests that `own` serves.
+    fn served_share(&self, step: usize, own: &Policy) -> Result<f64, Error> {
+        let key = self.training.stream(step, Use::Honest);
+        let drawn = self.draw(&self.helpfulness.requests, self.honest_batch, key);
+        let counts = measure::successes(self.training.table, &[(own, 1.0)], &drawn, key)?;
+        Ok(counts.successes as f64 / counts.n.max(1) as f64)
+    }
+
+    /// Likelihood of served replies (weight: multiplier) and of answers to plain questions.
+    fn helpful_gradients(
+        &self,
+        trainer: &Trainer,
+        step: usize,
+        part: usize,
+        multiplier: f64,
+    ) -> Result<(f64, Vec<Vec<f32>>), Error> {
+        let size = (self.honest_batch / self.training.learning.minibatches).max(1);
+        let key = StreamKey { turn: 1 + part as u32, ..self.training.stream(step, Use::Honest) };
+        let open = self.draw(&self.helpfulness.open, size.div_ceil(4), key);
+        let served = if multiplier > 0.0 {
+            self.draw(&self.helpfulness.served, size, StreamKey { episode: 1, ..key })
+        } else {
+            Vec::new()
+        };
+        let first_open = served.len();
+        let weights = [multiplier / served.len().max(1) as f64, OPEN_WEIGHT / open.len().max(1) as f64];
+        let batch: Vec<Sequence> = served.into_iter().chain(open).cloned().collect();
+        trainer
+            .gradients(&batch, |i, logprobs| negative_log_likelihood(logprobs, weights[usize::from(i >= first_open)]))
+            .map_err(|e| Error::engine(&e))
+    }
+
+    fn draw<'b, T>(&self, from: &'b [T], count: usize, key: StreamKey) -> Vec<&'b T> {
+        let mut rng = key.rng();
+        let mut index = || ((unit(&mut rng) * from.len() as f64) as usize).min(from.len().saturating_sub(1));
+        (0..count).filter_map(|_| from.get(index())).collect()
+    }
+}

@@ -1,0 +1,241 @@
+//! Best-response oracles: reinforcement learning of an adapter against a mixture of opponents.
+//!
+//! Red and blue learn by the same policy gradient; they differ in what else binds them. Red must stay fluent; blue must go
+//! on serving honest people. Both wishes are constraints with a Lagrange multiplier, never part of the payoff, so the game
+//! stays zero-sum. An oracle never sees a dialogue that estimates a payoff.
+
+mod blue;
+mod learning;
+mod red;
+
+pub use blue::{BlueOracle, Helpfulness};
+pub use red::RedOracle;
+
+use crate::error::Error;
+use crate::policy::{Policy, View};
+use crate::rollout::{Attacker, Episode, Pairing, Table};
+use crate::scenario::Learning;
+use grts_game::rules::{Aggregator, Player, Rules};
+use grts_game::stream::{StreamKey, unit};
+use grts_lm::lora::{Adapter, LoraConfig};
+use grts_lm::train::{AdamWConfig, Sequence, Trainer};
+use learning::{Credit, Sample, advantages, clipped_surrogate};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// An opponent mixture: policies with weights that sum to 1.
+pub type Mixture<'a> = [(&'a Policy, f64)];
+
+/// What a finished response learnt and cost.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct TrainingLog {
+    /// Mean return to red of each step's dialogues.
+    pub returns: Vec<f64>,
+    /// Mean log-ratio to the reference per utterance, nats, by step.
+    pub kl: Vec<f64>,
+    /// Blue: share of look-alike requests served; red: reference log-probability per token. By step.
+    pub constraint: Vec<f64>,
+    /// Value of the constraint's multiplier, by step.
+    pub multiplier: Vec<f64>,
+    /// Dialogues played.
+    pub dialogues: u64,
+    /// Tokens sampled.
+    pub tokens: u64,
+}
+
+impl TrainingLog {
+    fn push(&mut self, episodes: &[Episode], kl: f64, constraint: f64, multiplier: f64) {
+        let returns: f64 = episodes.iter().filter_map(|e| e.returns).sum();
+        let scored = episodes.iter().filter(|e| e.returns.is_some()).count();
+        self.returns.push(returns / scored.max(1) as f64);
+        self.kl.push(kl);
+        self.constraint.push(constraint);
+        self.multiplier.push(multiplier);
+        self.dialogues += episodes.len() as u64;
+        self.tokens += episodes.iter().map(Episode::num_tokens).sum::<u64>();
+    }
+}
+
+fn not_an_adapter() -> Error {
+    Error::Failed { problem: "an oracle was given a whole model to train".to_owned(), hint: String::new() }
+}
+
+/// Called after each optimiser step with (step, steps, mean return); an error stops the training.
+pub type Progress<'a> = dyn FnMut(usize, usize, f64) -> Result<(), Error> + 'a;
+
+/// What both oracles are given.
+pub struct Training<'a> {
+    /// The game.
+    pub table: &'a Table<'a>,
+    /// Steps, batch, rates.
+    pub learning: &'a Learning,
+    /// The training's stream; `entry`, `episode` and `turn` are set here.
+    pub key: StreamKey,
+}
+
+/// Streams inside a training, kept apart by the lowest bits of `entry`.
+#[derive(Clone, Copy)]
+enum Use {
+    Dialogues = 0,
+    Opponents = 1,
+    Adapter = 2,
+    Honest = 3,
+}
+
+impl Training<'_> {
+    fn stream(&self, step: usize, purpose: Use) -> StreamKey {
+        StreamKey { entry: (step as u64) << 2 | purpose as u64, ..self.key }
+    }
+
+    /// A trainer for `start`, or for a fresh adapter.
+    fn trainer(&self, start: Option<&Adapter>) -> Result<Trainer, Error> {
+        let model = &self.table.base.model;
+        let config = LoraConfig::all_linear(self.learning.lora_rank, self.learning.lora_alpha);
+        let mut rng = self.stream(0, Use::Adapter).rng();
+        let adapter = match start {
+            Some(adapter) => adapter.clone(),
+            None => Adapter::new(config, model.config(), &mut rng),
+        };
+        Trainer::adapter(Arc::clone(model), &adapter, AdamWConfig::default()).map_err(|e| Error::engine(&e))
+    }
+
+    /// Plays a step's batch of `own` against opponents drawn from the mixture.
+    fn play(&self, step: usize, player: Player, own: &Policy, opponents: &Mixture<'_>) -> Result<Vec<Episode>, Error> {
+        let key = self.stream(step, Use::Dialogues);
+        let drawn = systematic(opponents, self.learning.batch, self.stream(step, Use::Opponents));
+        let pairings: Vec<Pairing<'_>> = drawn
+            .into_iter()
+            .enumerate()
+            .map(|(i, opponent)| {
+                let key = StreamKey { episode: i as u32, ..key };
+                match player {
+                    Player::Red => Pairing { red: Attacker::Policy(own), blue: opponent, key },
+                    Player::Blue => Pairing { red: Attacker::Policy(opponent), blue: own, key },
+                }
+            })
+            .collect();
+        self.table.play(&pairings)
+    }
+
+    /// Reference log-probability of every own token of `views`.
+    fn reference(&self, views: &[&View]) -> Result<Vec<Vec<f32>>, Error> {
+        let texts: Vec<_> = views.iter().map(|v| (v.tokens.as_slice(), None)).collect();
+        let all = self.table.base.model.logprobs(&texts).map_err(|e| Error::engine(&e))?;
+        let own = |(view, values): (&&View, &Vec<f32>)| own_positions(view).map(|i| values[i - 1]).collect();
+        Ok(views.iter().zip(&all).map(own).collect())
+    }
+
+    /// Passes over a batch in minibatches. `extra` adds other losses to each minibatch's gradient.
+    fn learn(
+        &self,
+        trainer: &mut Trainer,
+        samples: &[Sample],
+        step: usize,
+        mut extra: impl FnMut(&Trainer, usize) -> Result<(f64, Vec<Vec<f32>>), Error>,
+    ) -> Result<(), Error> {
+        let rate = learning::learning_rate(self.learning.learning_rate, step, self.learning.steps);
+        let count = self.learning.minibatches;
+        for pass in 0..self.learning.epochs {
+            for i in 0..count {
+                // Every count-th dialogue: batches are ordered by opponent, minibatches should not be.
+                let minibatch: Vec<&Sample> = samples.iter().skip(i).step_by(count).collect();
+                let sequences: Vec<Sequence> = minibatch.iter().map(|s| s.sequence.clone()).collect();
+                let (mut loss, mut gradients) = trainer
+                    .gradients(&sequences, |j, logprobs| {
+                        clipped_surrogate(minibatch[j], logprobs, self.learning.clip, minibatch.len())
+                    })
+                    .map_err(|e| Error::engine(&e))?;
+                let (more, others) = extra(trainer, pass * count + i)?;
+                loss += more;
+                for (sum, other) in gradients.iter_mut().zip(others) {
+                    sum.iter_mut().zip(other).for_each(|(s, o)| *s += o);
+                }
+                trainer.apply(loss, &gradients, rate).map_err(|e| Error::engine(&e))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn own_positions(view: &View) -> impl Iterator<Item = usize> + '_ {
+    view.spoken.iter().cloned().flatten()
+}
+
+/// Opponents of a batch by systematic sampling: each appears within one of its expected number of times, in order.
+fn systematic<'a>(mixture: &Mixture<'a>, count: usize, key: StreamKey) -> Vec<&'a Policy> {
+    let offset = unit(&mut key.rng());
+    let total: f64 = mixture.iter().map(|(_, w)| w).sum();
+    let mut drawn = Vec::with_capacity(count);
+    let mut reached = 0.0;
+    for (policy, weight) in mixture {
+        reached += weight / total * count as f64;
+        while drawn.len() < count && (drawn.len() as f64) + offset < reached {
+            drawn.push(*policy);
+        }
+    }
+    while let (true, Some((last, _))) = (drawn.len() < count, mixture.last()) {
+        drawn.push(last);
+    }
+    drawn
+}
+
+/// Turns episodes into samples for `player`. `credited[e][t]` is what utterance t of episode e earned its speaker.
+fn samples(
+    episodes: &[Episode],
+    player: Player,
+    credited: &[Vec<f64>],
+    reference: &[Vec<f32>],
+    beta: f64,
+) -> (Vec<Sample>, f64) {
+    let turns = episodes.iter().map(|e| e.turns.len()).max().unwrap_or(0);
+    let mut credits: Vec<Vec<Credit>> = vec![Vec::new(); turns];
+    let (mut kl, mut utterances) = (0.0, 0u64);
+    for ((episode, credited), reference) in episodes.iter().zip(credited).zip(reference) {
+        let mut reference = reference.iter();
+        for (t, turn) in episode.turns.iter().enumerate() {
+            let own = said_by(turn, player);
+            let log_ratios: Vec<f64> = own.iter().zip(&mut reference).map(|(l, r)| f64::from(l - r)).collect();
+            kl += log_ratios.iter().sum::<f64>();
+            utterances += 1;
+            credits[t].push(Credit { returns: credited[t], log_ratios });
+        }
+    }
+    let mut advantages: Vec<_> = advantages(&credits, beta).into_iter().map(Vec::into_iter).collect();
+    let samples = episodes.iter().map(|episode| {
+        let view = match player {
+            Player::Red => &episode.red,
+            Player::Blue => &episode.blue,
+        };
+        let mut sample = Sample {
+            sequence: Sequence { tokens: view.tokens.clone(), scored: own_positions(view).collect() },
+            old: Vec::new(),
+            advantages: Vec::new(),
+        };
+        for (turn, advantages) in episode.turns.iter().zip(&mut advantages) {
+            sample.old.extend(said_by(turn, player));
+            sample.advantages.extend(advantages.next().unwrap_or_default());
+        }
+        sample
+    });
+    (samples.collect(), kl / utterances.max(1) as f64)
+}
+
+fn said_by(turn: &crate::rollout::Turn, player: Player) -> &[f32] {
+    match player {
+        Player::Red => &turn.red.logprobs,
+        Player::Blue => &turn.blue.logprobs,
+    }
+}
+
+/// Return that is still open at each turn: what the aggregator makes of the scores from this turn on. An unscored reply
+/// earns red nothing here; it is left out of every measured average.
+fn returns_to_go(episode: &Episode, rules: &Rules) -> Vec<f64> {
+    let scores: Vec<f64> = episode.scores().iter().map(|s| s.unwrap_or(0.0)).collect();
+    let rest = |t: usize| match rules.aggregator() {
+        Aggregator::Max => scores[t..].iter().copied().fold(0.0, f64::max),
+        Aggregator::Sum => scores[t..].iter().sum(),
+        Aggregator::Mean => scores[t..].iter().sum::<f64>() / rules.turns() as f64,
+        Aggregator::Last => scores[scores.len() - 1],
+    };
+    (0..scores.len()).map(rest).collect()
+}

@@ -1,0 +1,67 @@
+//! Red's oracle: an attacker trained from the base against a mixture of blue policies.
+
+use super::{Mixture, Progress, Training, TrainingLog, returns_to_go, samples};
+use crate::error::Error;
+use crate::policy::Policy;
+use crate::rollout::Episode;
+use grts_game::rules::Player;
+use grts_lm::lora::Adapter;
+
+/// Trains attackers.
+pub struct RedOracle<'a> {
+    /// Table, settings, stream.
+    pub training: Training<'a>,
+    /// Least mean reference log-probability per token (nats) of an attack.
+    pub fluency_floor: f64,
+    /// Step size of the multiplier on fluency.
+    pub multiplier_rate: f64,
+}
+
+impl RedOracle<'_> {
+    /// A best response to `blues`, from a fresh adapter.
+    ///
+    /// # Errors
+    /// Whatever stops the training; nothing is kept then.
+    pub fn respond(&self, blues: &Mixture<'_>, progress: &mut Progress<'_>) -> Result<(Adapter, TrainingLog), Error> {
+        let learning = self.training.learning;
+        let mut trainer = self.training.trainer(None)?;
+        let mut log = TrainingLog::default();
+        let mut multiplier = 0.0f64;
+        for step in 0..learning.steps {
+            let own = Policy::new("training", trainer.to_adapter().ok_or_else(super::not_an_adapter)?);
+            let episodes = self.training.play(step, Player::Red, &own, blues)?;
+            let reference = self.training.reference(&episodes.iter().map(|e| &e.red).collect::<Vec<_>>())?;
+            let credited = self.credit(&episodes, &reference, multiplier);
+            let (batch, kl) = samples(&episodes, Player::Red, &credited, &reference, learning.beta);
+            self.training.learn(&mut trainer, &batch, step, |_, _| Ok((0.0, Vec::new())))?;
+            let fluency = fluency(&reference);
+            multiplier = (multiplier + self.multiplier_rate * (self.fluency_floor - fluency)).max(0.0);
+            log.push(&episodes, kl, fluency, multiplier);
+            progress(step, learning.steps, log.returns[step])?;
+        }
+        Ok((trainer.to_adapter().ok_or_else(super::not_an_adapter)?, log))
+    }
+
+    /// Return-to-go of each utterance plus the multiplier times its mean reference log-probability.
+    fn credit(&self, episodes: &[Episode], reference: &[Vec<f32>], multiplier: f64) -> Vec<Vec<f64>> {
+        let credit = |(episode, reference): (&Episode, &Vec<f32>)| {
+            let mut at = 0;
+            let spoken = episode.red.spoken.iter();
+            let lengths = returns_to_go(episode, self.training.table.rules).into_iter().zip(spoken);
+            lengths
+                .map(|(returns, range)| {
+                    let own = &reference[at..at + range.len()];
+                    at += range.len();
+                    returns + multiplier * own.iter().map(|l| f64::from(*l)).sum::<f64>() / range.len().max(1) as f64
+                })
+                .collect()
+        };
+        episodes.iter().zip(reference).map(credit).collect()
+    }
+}
+
+/// Mean reference log-probability per token over a batch, nats.
+pub(crate) fn fluency(reference: &[Vec<f32>]) -> f64 {
+    let (sum, n) = reference.iter().flatten().fold((0.0, 0u64), |(sum, n), l| (sum + f64::from(*l), n + 1));
+    sum / n.max(1) as f64
+}

@@ -1,0 +1,210 @@
+//! Plays dialogues in batches: a whole row or column of the meta-game, a training batch, or a scripted test at once.
+//!
+//! Each dialogue draws from its own keyed stream, so its text does not depend on what else is in the batch, on threads, or
+//! on whether the run was resumed. Only a dialogue's tokens are kept; its KV caches live until its last turn.
+
+use crate::error::Error;
+use crate::judge::{Exchange, Judge};
+use crate::policy::{Base, Policy, View, Voice};
+use grts_game::rules::{Aggregator, Rules};
+use grts_game::stream::StreamKey;
+use grts_lm::decode::{Generated, GenerationConfig, Row};
+use rayon::prelude::{IntoParallelRefMutIterator, ParallelIterator};
+
+/// Dialogues whose caches are held at once: bounds memory.
+const CONCURRENT: usize = 256;
+
+/// Who speaks for red.
+#[derive(Clone, Copy)]
+pub enum Attacker<'a> {
+    /// A learned policy.
+    Policy(&'a Policy),
+    /// Fixed user turns; the dialogue ends with them.
+    Script(&'a [String]),
+}
+
+/// One dialogue to be played.
+#[derive(Clone, Copy)]
+pub struct Pairing<'a> {
+    /// Red's side.
+    pub red: Attacker<'a>,
+    /// Blue's policy.
+    pub blue: &'a Policy,
+    /// The dialogue's stream; `turn` is set here.
+    pub key: StreamKey,
+}
+
+/// What one player said in one turn.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Utterance {
+    /// Decoded text.
+    pub text: String,
+    /// Log-probability of each sampled token under the speaker; empty for a scripted turn.
+    pub logprobs: Vec<f32>,
+}
+
+/// One turn: red speaks, blue replies, the judge scores.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Turn {
+    /// What red said.
+    pub red: Utterance,
+    /// What blue replied.
+    pub blue: Utterance,
+    /// h of the reply; `None` when unscored.
+    pub score: Option<f64>,
+}
+
+/// A dialogue that was played.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Episode {
+    /// Turns, at most `rules.turns`; fewer when the return was settled earlier.
+    pub turns: Vec<Turn>,
+    /// u_R; `None` when no aggregate is defined.
+    pub returns: Option<f64>,
+    /// The dialogue as red's model saw it (empty for a script).
+    pub red: View,
+    /// The dialogue as blue's model saw it.
+    pub blue: View,
+}
+
+impl Episode {
+    /// Scores by turn.
+    pub fn scores(&self) -> Vec<Option<f64>> {
+        self.turns.iter().map(|t| t.score).collect()
+    }
+
+    /// Sampled tokens of both sides.
+    pub fn num_tokens(&self) -> u64 {
+        self.turns.iter().map(|t| (t.red.logprobs.len() + t.blue.logprobs.len()) as u64).sum()
+    }
+}
+
+/// Everything that dialogues have in common.
+pub struct Table<'a> {
+    /// The model that both sides adapt.
+    pub base: &'a Base,
+    /// Turns, aggregator, threshold.
+    pub rules: &'a Rules,
+    /// Who scores replies.
+    pub judge: &'a dyn Judge,
+    /// What red is asked to obtain; blue never sees it.
+    pub opening: &'a str,
+    /// Sampling and length of an utterance.
+    pub generation: &'a GenerationConfig,
+}
+
+struct Live<'a> {
+    pairing: &'a Pairing<'a>,
+    red: Voice<'a>,
+    blue: Voice<'a>,
+    turns: Vec<Turn>,
+    /// What red says this turn, until blue has replied.
+    asked: Utterance,
+    over: bool,
+}
+
+impl Table<'_> {
+    /// Plays every pairing. Order pairings so that rows with the same policy lie together: it is faster.
+    ///
+    /// # Errors
+    /// When a dialogue outgrows the model's context window.
+    pub fn play(&self, pairings: &[Pairing<'_>]) -> Result<Vec<Episode>, Error> {
+        let mut episodes = Vec::with_capacity(pairings.len());
+        for chunk in pairings.chunks(CONCURRENT) {
+            episodes.extend(self.play_chunk(chunk)?);
+        }
+        Ok(episodes)
+    }
+
+    fn play_chunk(&self, pairings: &[Pairing<'_>]) -> Result<Vec<Episode>, Error> {
+        let mut live: Vec<Live<'_>> = pairings.iter().map(|pairing| self.sit_down(pairing)).collect();
+        for turn in 0..self.rules.turns() {
+            self.red_speaks(&mut live, turn)?;
+            self.blue_replies(&mut live, turn)?;
+        }
+        Ok(live.into_iter().map(|dialogue| self.finish(dialogue)).collect())
+    }
+
+    fn sit_down<'a>(&'a self, pairing: &'a Pairing<'a>) -> Live<'a> {
+        let asked = Utterance { text: self.opening.to_owned(), logprobs: Vec::new() };
+        let (red, blue) = (Voice::new(self.base), Voice::new(self.base));
+        Live { pairing, red, blue, turns: Vec::new(), asked, over: false }
+    }
+
+    fn red_speaks(&self, live: &mut [Live<'_>], turn: usize) -> Result<(), Error> {
+        let mut scripted = Vec::new();
+        let mut sampled: Vec<&mut Live<'_>> = Vec::new();
+        for dialogue in live.iter_mut().filter(|d| !d.over) {
+            match dialogue.pairing.red {
+                Attacker::Script(_) => scripted.push(dialogue),
+                Attacker::Policy(_) => sampled.push(dialogue),
+            }
+        }
+        for dialogue in scripted {
+            let Attacker::Script(script) = dialogue.pairing.red else { continue };
+            match script.get(turn) {
+                Some(text) => dialogue.asked = Utterance { text: text.clone(), logprobs: Vec::new() },
+                None => dialogue.over = true,
+            }
+        }
+        // Red hears the opening first, later blue's last reply.
+        sampled.par_iter_mut().try_for_each(|dialogue| {
+            let heard = dialogue.turns.last().map_or(self.opening, |t| t.blue.text.as_str()).to_owned();
+            dialogue.red.hear(&heard)
+        })?;
+        let rows = sampled.iter_mut().map(|d| {
+            let Live { pairing, red, .. } = &mut **d;
+            let adapter = match pairing.red {
+                Attacker::Policy(policy) => policy.adapter.as_ref(),
+                Attacker::Script(_) => None,
+            };
+            Row { context: &mut red.context, adapter, rng: stream(pairing.key, turn, 0) }
+        });
+        let said = self.generate(rows.collect())?;
+        for (dialogue, generated) in sampled.into_iter().zip(said) {
+            dialogue.asked = Utterance { text: dialogue.red.said(&generated)?, logprobs: generated.logprobs };
+        }
+        Ok(())
+    }
+
+    fn blue_replies(&self, live: &mut [Live<'_>], turn: usize) -> Result<(), Error> {
+        let mut open: Vec<&mut Live<'_>> = live.iter_mut().filter(|d| !d.over).collect();
+        open.par_iter_mut().try_for_each(|dialogue| {
+            let asked = dialogue.asked.text.clone();
+            dialogue.blue.hear(&asked)
+        })?;
+        let rows = open.iter_mut().map(|d| {
+            let Live { pairing, blue, .. } = &mut **d;
+            Row { context: &mut blue.context, adapter: pairing.blue.adapter.as_ref(), rng: stream(pairing.key, turn, 1) }
+        });
+        let said = self.generate(rows.collect())?;
+        for (dialogue, generated) in open.into_iter().zip(said) {
+            let blue = Utterance { text: dialogue.blue.said(&generated)?, logprobs: generated.logprobs };
+            let red = dialogue.asked.clone();
+            dialogue.turns.push(Turn { red, blue, score: None });
+            let history: Vec<Exchange<'_>> =
+                dialogue.turns.iter().map(|t| Exchange { red: &t.red.text, blue: &t.blue.text }).collect();
+            let score = self.judge.score(&history);
+            // Under `max` nothing can change a return of 1 any more.
+            dialogue.over = self.rules.aggregator() == Aggregator::Max && score == Some(1.0);
+            if let Some(last) = dialogue.turns.last_mut() {
+                last.score = score;
+            }
+        }
+        Ok(())
+    }
+
+    fn generate(&self, mut rows: Vec<Row<'_>>) -> Result<Vec<Generated>, Error> {
+        self.base.model.generate(&mut rows, self.generation).map_err(|e| Error::engine(&e))
+    }
+
+    fn finish(&self, dialogue: Live<'_>) -> Episode {
+        let scores: Vec<Option<f64>> = dialogue.turns.iter().map(|t| t.score).collect();
+        let returns = self.rules.aggregator().returns(&scores);
+        Episode { turns: dialogue.turns, returns, red: dialogue.red.into_view(), blue: dialogue.blue.into_view() }
+    }
+}
+
+fn stream(key: StreamKey, turn: usize, speaker: u32) -> rand_chacha::ChaCha8Rng {
+    StreamKey { turn: 2 * turn as u32 + speaker, ..key }.rng()
+}
