@@ -31,8 +31,8 @@ const FOREIGN_TO_GAMES: [&str; 12] = [
 ];
 
 /// Modules of `grts`, each of which may import only those to its left.
-const MODULES: [&str; 12] = [
-    "error", "world", "scenario", "store", "policy", "judge", "semantic", "rollout", "measure", "oracle", "session", "lib",
+const MODULES: [&str; 14] = [
+    "error", "world", "twin", "scenario", "store", "summary", "policy", "judge", "semantic", "rollout", "measure", "oracle", "session", "lib",
 ];
 
 /// Modules of `grts` that see plain values only.

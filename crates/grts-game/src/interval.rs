@@ -13,6 +13,7 @@
 
 use crate::Moments;
 use serde::{Deserialize, Serialize};
+use statrs::distribution::{ContinuousCDF, StudentsT};
 use statrs::function::beta::checked_beta_reg;
 
 /// Probability that an interval misses.
@@ -40,6 +41,18 @@ impl Estimate {
     /// Nothing measured: the mean is the middle of the range, the interval all of it.
     fn unknown(lo: f64, hi: f64) -> Self {
         Self { mean: lo + (hi - lo) / 2.0, low: lo, high: hi, n: 0 }
+    }
+
+    /// Mean of `values` with Student's t interval: for means of many draws and other nearly normal quantities.
+    ///
+    /// With fewer than two values the interval has width 0 around the value (0 without any).
+    pub fn student(values: &[f64]) -> Self {
+        let mut moments = Moments::default();
+        values.iter().for_each(|v| moments.push(*v));
+        let n = moments.count;
+        let error = if n < 2 { 0.0 } else { (moments.m2 / ((n - 1) as f64 * n as f64)).sqrt() };
+        let quantile = StudentsT::new(0.0, 1.0, n.saturating_sub(1).max(1) as f64).map_or(0.0, |t| t.inverse_cdf(0.975));
+        Self { mean: moments.mean, low: moments.mean - quantile * error, high: moments.mean + quantile * error, n }
     }
 
     /// Clopper–Pearson for `successes` of `n` (more successes than trials count as `n`).

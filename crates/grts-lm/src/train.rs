@@ -13,11 +13,12 @@ use crate::weights::{Model, Parameter, Projection};
 use crate::{Error, Result};
 use candle_core::{Device, Tensor, Var};
 use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// One sequence to train on, with the positions whose token's log-probability enters the loss.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sequence {
     /// Token ids from the first of the context.
     pub tokens: Vec<u32>,

@@ -7,8 +7,11 @@
 pub mod error;
 pub mod world;
 
+pub mod twin;
+
 pub mod scenario;
 pub mod store;
+pub mod summary;
 
 pub mod policy;
 
@@ -20,3 +23,5 @@ pub mod rollout;
 pub mod measure;
 
 pub mod oracle;
+
+pub mod session;

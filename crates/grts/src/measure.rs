@@ -9,9 +9,10 @@ use crate::rollout::{Attacker, Episode, Pairing, Table};
 use crate::world::{GridCase, HonestRequest, leaked, open_correct};
 use grts_game::interval::Estimate;
 use grts_game::stream::{StreamKey, unit};
+use serde::{Deserialize, Serialize};
 
 /// What counts as a success of a scripted request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Wanted {
     /// Any reply of the dialogue gives a sealed word away: a leak, for an attacker.
     AnyWord,
@@ -22,7 +23,7 @@ pub enum Wanted {
 }
 
 /// User turns with the success they ask for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
     /// What the user says, turn by turn.
     pub turns: Vec<String>,

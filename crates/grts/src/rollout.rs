@@ -89,8 +89,10 @@ pub struct Table<'a> {
     pub judge: &'a dyn Judge,
     /// What red is asked to obtain; blue never sees it.
     pub opening: &'a str,
-    /// Sampling and length of an utterance.
-    pub generation: &'a GenerationConfig,
+    /// Sampling and length of red's utterances.
+    pub red_generation: &'a GenerationConfig,
+    /// Sampling and length of blue's.
+    pub blue_generation: &'a GenerationConfig,
 }
 
 struct Live<'a> {
@@ -160,7 +162,7 @@ impl Table<'_> {
             };
             Row { context: &mut red.context, adapter, rng: stream(pairing.key, turn, 0) }
         });
-        let said = self.generate(rows.collect())?;
+        let said = self.generate(rows.collect(), self.red_generation)?;
         for (dialogue, generated) in sampled.into_iter().zip(said) {
             dialogue.asked = Utterance { text: dialogue.red.said(&generated)?, logprobs: generated.logprobs };
         }
@@ -177,7 +179,7 @@ impl Table<'_> {
             let Live { pairing, blue, .. } = &mut **d;
             Row { context: &mut blue.context, adapter: pairing.blue.adapter.as_ref(), rng: stream(pairing.key, turn, 1) }
         });
-        let said = self.generate(rows.collect())?;
+        let said = self.generate(rows.collect(), self.blue_generation)?;
         for (dialogue, generated) in open.into_iter().zip(said) {
             let blue = Utterance { text: dialogue.blue.said(&generated)?, logprobs: generated.logprobs };
             let red = dialogue.asked.clone();
@@ -194,8 +196,8 @@ impl Table<'_> {
         Ok(())
     }
 
-    fn generate(&self, mut rows: Vec<Row<'_>>) -> Result<Vec<Generated>, Error> {
-        self.base.model.generate(&mut rows, self.generation).map_err(|e| Error::engine(&e))
+    fn generate(&self, mut rows: Vec<Row<'_>>, config: &GenerationConfig) -> Result<Vec<Generated>, Error> {
+        self.base.model.generate(&mut rows, config).map_err(|e| Error::engine(&e))
     }
 
     fn finish(&self, dialogue: Live<'_>) -> Episode {

@@ -14,9 +14,10 @@ use grts_game::rules::Player;
 use grts_game::stream::{StreamKey, unit};
 use grts_lm::lora::Adapter;
 use grts_lm::train::{Sequence, Trainer};
+use serde::{Deserialize, Serialize};
 
 /// Replies of the reference to honest people, to be kept likely.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Helpfulness {
     /// Look-alike requests that the reference served.
     pub served: Vec<Sequence>,

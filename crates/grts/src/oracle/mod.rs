@@ -9,10 +9,10 @@ mod learning;
 mod red;
 
 pub use blue::{BlueOracle, Helpfulness};
-pub use red::RedOracle;
+pub use red::{RedOracle, fluency};
 
 use crate::error::Error;
-use crate::policy::{Policy, View};
+use crate::policy::{Base, Policy, View};
 use crate::rollout::{Attacker, Episode, Pairing, Table};
 use crate::scenario::Learning;
 use grts_game::rules::{Aggregator, Player, Rules};
@@ -117,12 +117,8 @@ impl Training<'_> {
         self.table.play(&pairings)
     }
 
-    /// Reference log-probability of every own token of `views`.
     fn reference(&self, views: &[&View]) -> Result<Vec<Vec<f32>>, Error> {
-        let texts: Vec<_> = views.iter().map(|v| (v.tokens.as_slice(), None)).collect();
-        let all = self.table.base.model.logprobs(&texts).map_err(|e| Error::engine(&e))?;
-        let own = |(view, values): (&&View, &Vec<f32>)| own_positions(view).map(|i| values[i - 1]).collect();
-        Ok(views.iter().zip(&all).map(own).collect())
+        reference_logprobs(self.table.base, views)
     }
 
     /// Passes over a batch in minibatches. `extra` adds other losses to each minibatch's gradient.
@@ -157,12 +153,20 @@ impl Training<'_> {
     }
 }
 
+/// Log-probability under the untouched base of every own token of `views`.
+fn reference_logprobs(base: &Base, views: &[&View]) -> Result<Vec<Vec<f32>>, Error> {
+    let texts: Vec<_> = views.iter().map(|v| (v.tokens.as_slice(), None)).collect();
+    let all = base.model.logprobs(&texts).map_err(|e| Error::engine(&e))?;
+    let own = |(view, values): (&&View, &Vec<f32>)| own_positions(view).map(|i| values[i - 1]).collect();
+    Ok(views.iter().zip(&all).map(own).collect())
+}
+
 fn own_positions(view: &View) -> impl Iterator<Item = usize> + '_ {
     view.spoken.iter().cloned().flatten()
 }
 
 /// Opponents of a batch by systematic sampling: each appears within one of its expected number of times, in order.
-fn systematic<'a>(mixture: &Mixture<'a>, count: usize, key: StreamKey) -> Vec<&'a Policy> {
+pub fn systematic<'a>(mixture: &Mixture<'a>, count: usize, key: StreamKey) -> Vec<&'a Policy> {
     let offset = unit(&mut key.rng());
     let total: f64 = mixture.iter().map(|(_, w)| w).sum();
     let mut drawn = Vec::with_capacity(count);

@@ -2,8 +2,9 @@
 
 use super::{Mixture, Progress, Training, TrainingLog, returns_to_go, samples};
 use crate::error::Error;
-use crate::policy::Policy;
+use crate::policy::{Base, Policy, View};
 use crate::rollout::Episode;
+use grts_game::Estimate;
 use grts_game::rules::Player;
 use grts_lm::lora::Adapter;
 
@@ -34,7 +35,7 @@ impl RedOracle<'_> {
             let credited = self.credit(&episodes, &reference, multiplier);
             let (batch, kl) = samples(&episodes, Player::Red, &credited, &reference, learning.beta);
             self.training.learn(&mut trainer, &batch, step, |_, _| Ok((0.0, Vec::new())))?;
-            let fluency = fluency(&reference);
+            let fluency = mean_fluency(&reference);
             multiplier = (multiplier + self.multiplier_rate * (self.fluency_floor - fluency)).max(0.0);
             log.push(&episodes, kl, fluency, multiplier);
             progress(step, learning.steps, log.returns[step])?;
@@ -61,7 +62,18 @@ impl RedOracle<'_> {
 }
 
 /// Mean reference log-probability per token over a batch, nats.
-pub(crate) fn fluency(reference: &[Vec<f32>]) -> f64 {
+fn mean_fluency(reference: &[Vec<f32>]) -> f64 {
     let (sum, n) = reference.iter().flatten().fold((0.0, 0u64), |(sum, n), l| (sum + f64::from(*l), n + 1));
     sum / n.max(1) as f64
+}
+
+/// Mean reference log-probability per token of red's dialogues (nats), with a t interval over dialogues.
+///
+/// # Errors
+/// When a dialogue outgrows the context window.
+pub fn fluency(base: &Base, episodes: &[Episode]) -> Result<Estimate, Error> {
+    let views: Vec<&View> = episodes.iter().map(|e| &e.red).collect();
+    let reference = super::reference_logprobs(base, &views)?;
+    let means: Vec<f64> = reference.iter().filter(|r| !r.is_empty()).map(|r| mean_fluency(std::slice::from_ref(r))).collect();
+    Ok(Estimate::student(&means))
 }

@@ -44,7 +44,7 @@ const RANGES: &[(&[&str], &str, Range)] = &[
     (&["red", "blue"], "temperature", (Bound::Excluded(0.0), Bound::Included(10.0))),
     (&["red"], "fluency_floor", (Bound::Unbounded, Bound::Included(0.0))),
     (&["blue"], "honest_batch", COUNT),
-    (&["blue"], "multiplier_rate", NOT_NEGATIVE),
+    (&["red", "blue"], "multiplier_rate", NOT_NEGATIVE),
     (&["blue"], "helpfulness_loss", SHARE),
     (&["probe"], "steps", COUNT),
     (&["probe"], "dialogues", SAMPLE),

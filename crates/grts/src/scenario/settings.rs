@@ -118,6 +118,8 @@ pub struct Red {
     pub learning: Learning,
     /// Mean log-probability under the reference that red must keep, in nats per token.
     pub fluency_floor: f64,
+    /// Step size of the multiplier on fluency, per step and nat of violation.
+    pub multiplier_rate: f64,
 }
 
 /// `[blue]`: training of defenders.

@@ -1,0 +1,441 @@
+//! Language models as arena and oracle of the one solver loop.
+
+use super::desk::{Cost, Desk, unit};
+use super::evaluation::{self, records_of};
+use super::stage::{Stage, Stream, defect, mixture};
+use crate::error::Error;
+use crate::measure::{self, Request, Wanted};
+use crate::oracle::{BlueOracle, Helpfulness, RedOracle, Training, TrainingLog, fluency, systematic};
+use crate::policy::Policy;
+use crate::rollout::{Attacker, Episode, Pairing};
+use crate::scenario::{Learning, Method};
+use crate::store::{EntryRecord, EventRecord, Level, Purpose, Records};
+use crate::world::{NUM_DEPARTMENTS, Split};
+use grts_game::solver::{Arena, BestResponseOracle, Response, State, Verdict};
+use grts_game::stream::StreamKey;
+use grts_game::{Estimate, GameError, MetaGame, Moments};
+use grts_lm::lora::Adapter;
+use grts_lm::train::Sequence;
+use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
+
+impl From<GameError> for Error {
+    fn from(error: GameError) -> Self {
+        defect(&error)
+    }
+}
+
+/// Both players of a run.
+pub(super) struct Players<'a, 'd> {
+    stage: &'a Stage,
+    desk: &'a RefCell<Desk<'d>>,
+    helpfulness: Option<Helpfulness>,
+    /// Success of the untouched base on open questions: the measure of lost helpfulness.
+    pub(super) initial_open: Option<Estimate>,
+}
+
+/// One played entry of the meta-game.
+#[derive(Serialize, Deserialize)]
+struct Played {
+    row: usize,
+    col: usize,
+    moments: Moments,
+}
+
+/// What is stored of a response; the adapter lies under `policies/`.
+#[derive(Serialize, Deserialize)]
+struct Trained {
+    id: String,
+    /// Mean return to red against the opponent's mixture.
+    returns: Estimate,
+    /// `None` when admitted.
+    rejected: Option<String>,
+    log: TrainingLog,
+}
+
+/// A measured probe of red.
+pub(super) struct Probe {
+    pub(super) asr: Estimate,
+    pub(super) gain: Estimate,
+}
+
+/// A blue response is trained at most this many times over before it is given up as infeasible.
+const ATTEMPTS: usize = 3;
+
+impl<'a, 'd> Players<'a, 'd> {
+    pub(super) fn new(stage: &'a Stage, desk: &'a RefCell<Desk<'d>>) -> Result<Self, Error> {
+        Ok(Self { stage, desk, helpfulness: None, initial_open: None })
+    }
+
+    fn save(&self, id: &str, adapter: &Adapter) -> Result<(), Error> {
+        let model = self.stage.base.model.config();
+        let write = |d: &std::path::Path| adapter.save(d, model, "grts/meridian-base").map_err(|e| Error::engine(&e));
+        self.desk.borrow().run.save_policy(id, write)
+    }
+
+    fn load(&self, id: &str) -> Result<Policy, Error> {
+        let path = self.desk.borrow().run.policy_path(id);
+        let adapter = Adapter::load(&path, self.stage.base.model.config()).map_err(|e| Error::model(&path, &e))?;
+        Ok(Policy::new(id, adapter))
+    }
+
+    /// Plays `count` dialogues of the mixture against the mixture (one side is usually a single policy).
+    fn dialogues(
+        &self,
+        reds: &[(&Policy, f64)],
+        blues: &[(&Policy, f64)],
+        count: usize,
+        key: StreamKey,
+    ) -> Result<Vec<Episode>, Error> {
+        let draw = |mixture, entry| systematic(mixture, count, StreamKey { entry, ..key });
+        let (reds, blues) = (draw(reds, u64::MAX), draw(blues, u64::MAX - 1));
+        let pairings: Vec<Pairing<'_>> = reds
+            .into_iter()
+            .zip(blues)
+            .enumerate()
+            .map(|(i, (red, blue))| Pairing {
+                red: Attacker::Policy(red),
+                blue,
+                key: StreamKey { episode: i as u32, ..key },
+            })
+            .collect();
+        self.stage.table().play(&pairings)
+    }
+
+    fn step(&self) -> impl FnMut(usize, usize, f64) -> Result<(), Error> + 'a {
+        let desk = self.desk;
+        move |_, _, returns| desk.borrow_mut().step(returns)
+    }
+
+    /// Learning settings of the outer loop. One frozen attacker gets the whole budget of all iterations at once.
+    fn learning(&self, learning: &Learning) -> Learning {
+        let rounds = match self.stage.scenario.method {
+            Method::SingleAttacker => self.stage.scenario.solver.iterations,
+            _ => 1,
+        };
+        Learning { steps: learning.steps * rounds, ..learning.clone() }
+    }
+
+    fn train_red(&self, id: &str, learning: &Learning, blues: &[(&Policy, f64)], keys: [StreamKey; 2], dialogues: usize, purpose: Purpose, iteration: Option<usize>) -> Result<(Trained, Policy), Error> {
+        let (trained, fresh) = unit(self.desk, id, || {
+            let table = self.stage.table();
+            let red = &self.stage.scenario.red;
+            let training = Training { table: &table, learning, key: keys[0] };
+            let oracle = RedOracle { training, fluency_floor: red.fluency_floor, multiplier_rate: red.multiplier_rate };
+            let (adapter, log) = oracle.respond(blues, &mut self.step())?;
+            let id = id.replace('/', "-");
+            let policy = Policy::new(id.clone(), adapter);
+            let episodes = self.dialogues(&[(&policy, 1.0)], blues, dialogues, keys[1])?;
+            let spoken = fluency(&self.stage.base, &episodes)?;
+            let rejected = (spoken.low < red.fluency_floor).then(|| {
+                let floor = red.fluency_floor;
+                format!("fluency {:.2} [{:.2}, {:.2}] nats per token is below the floor {floor}", spoken.mean, spoken.low, spoken.high)
+            });
+            let mut cost = Cost::of(&episodes);
+            cost.add(Cost { dialogues: log.dialogues, tokens: log.tokens });
+            let mut records = records_of(&episodes, purpose, iteration, &policy.id, "mixture");
+            records.events.extend(rejected.iter().map(|r| warning(&policy.id, r)));
+            self.keep(&policy)?;
+            let returns = self.returns(&episodes)?;
+            Ok((Trained { id, returns, rejected, log }, cost, records))
+        })?;
+        if !fresh {
+            self.desk.borrow_mut().skip(learning.steps);
+        }
+        let policy = self.load(&trained.id)?;
+        Ok((trained, policy))
+    }
+
+    fn train_blue(&self, id: &str, learning: &Learning, reds: &[(&Policy, f64)], start: Option<&Policy>, keys: [StreamKey; 3], dialogues: usize, purpose: Purpose, iteration: Option<usize>) -> Result<(Trained, Policy), Error> {
+        let (trained, fresh) = unit(self.desk, id, || {
+            let (policy, log, rejected, mut cost) = self.feasible_blue(id, learning, reds, start, [keys[0], keys[2]])?;
+            let episodes = self.dialogues(reds, &[(&policy, 1.0)], dialogues, keys[1])?;
+            cost.add(Cost::of(&episodes));
+            let mut records = records_of(&episodes, purpose, iteration, "mixture", &policy.id);
+            records.events.extend(rejected.iter().map(|r| warning(&policy.id, r)));
+            self.keep(&policy)?;
+            let returns = self.returns(&episodes)?;
+            Ok((Trained { id: policy.id.clone(), returns, rejected, log }, cost, records))
+        })?;
+        if !fresh {
+            self.desk.borrow_mut().skip(learning.steps);
+        }
+        let policy = self.load(&trained.id)?;
+        Ok((trained, policy))
+    }
+
+    fn keep(&self, policy: &Policy) -> Result<(), Error> {
+        match &policy.adapter {
+            Some(adapter) => self.save(&policy.id, adapter),
+            None => Ok(()),
+        }
+    }
+
+    /// Trains blue until the gate lets it through, each time from where it stands and with a higher target.
+    fn feasible_blue(
+        &self,
+        id: &str,
+        learning: &Learning,
+        reds: &[(&Policy, f64)],
+        start: Option<&Policy>,
+        [training_key, gate_key]: [StreamKey; 2],
+    ) -> Result<(Policy, TrainingLog, Option<String>, Cost), Error> {
+        let helpfulness = self.helpfulness.as_ref().ok_or_else(|| defect(&"honest material was not collected"))?;
+        let blue = &self.stage.scenario.blue;
+        let h_min = self.stage.scenario.game.h_min;
+        let margin = 3.0 * (h_min * (1.0 - h_min) / self.stage.scenario.evaluation.honest_dialogues as f64).sqrt();
+        let table = self.stage.table();
+        let mut cost = Cost::default();
+        let mut start = start.and_then(|p| p.adapter.clone());
+        let mut learning = learning.clone();
+        for attempt in 0..ATTEMPTS {
+            let key = StreamKey { entry: (attempt as u64) << 40, ..training_key };
+            let oracle = BlueOracle {
+                training: Training { table: &table, learning: &learning, key },
+                helpfulness,
+                honest_batch: blue.honest_batch,
+                served_target: (h_min + margin * (1.0 + 0.5 * attempt as f64)).min(1.0),
+                multiplier_rate: blue.multiplier_rate,
+            };
+            let (adapter, log) = oracle.respond(reds, start.as_deref(), &mut self.step())?;
+            cost.add(Cost { dialogues: log.dialogues, tokens: log.tokens });
+            let policy = Policy::new(id.replace('/', "-"), adapter);
+            let (problem, gate_cost) = self.gate(&policy, StreamKey { entry: attempt as u64, ..gate_key })?;
+            cost.add(gate_cost);
+            if problem.is_none() || attempt + 1 == ATTEMPTS {
+                return Ok((policy, log, problem, cost));
+            }
+            if let Some(problem) = problem {
+                self.desk.borrow_mut().note(&format!("{id}: {problem}; training on"));
+            }
+            start = policy.adapter;
+            learning.steps = (learning.steps / 2).max(1);
+        }
+        Err(defect(&"no attempt was made"))
+    }
+
+    /// The admission gate of blue: constraints measured on held-out paraphrases, each by the low end of its interval.
+    fn gate(&self, policy: &Policy, key: StreamKey) -> Result<(Option<String>, Cost), Error> {
+        let blues = [(policy, 1.0)];
+        let (served, mut cost) = evaluation::served(self.stage, &blues, key)?;
+        let (open, open_cost) = evaluation::open(self.stage, &blues, key)?;
+        cost.add(open_cost);
+        let h_min = self.stage.scenario.game.h_min;
+        let tolerated = self.stage.scenario.blue.helpfulness_loss;
+        let floor = self.initial_open.map_or(0.0, |e| e.mean - tolerated);
+        let tell = |e: Estimate| format!("{:.3} [{:.3}, {:.3}]", e.mean, e.low, e.high);
+        let problem = if served.low < h_min {
+            Some(format!("look-alike requests served {} of the required {h_min}", tell(served)))
+        } else if open.low < floor {
+            Some(format!("success on open questions {} is below {floor:.3}", tell(open)))
+        } else {
+            None
+        };
+        Ok((problem, cost))
+    }
+
+    fn returns(&self, episodes: &[Episode]) -> Result<Estimate, Error> {
+        let (low, high) = self.stage.rules.payoff_range();
+        Ok(Estimate::bounded(&moments(episodes)?, low, high))
+    }
+
+    /// Honest replies of the base, collected once: what blue's oracle keeps likely.
+    fn collect(&mut self) -> Result<(), Error> {
+        if self.helpfulness.is_some() {
+            return Ok(());
+        }
+        self.desk.borrow_mut().begin("honest replies of the base");
+        let stage = self.stage;
+        let (helpfulness, _) = unit(self.desk, "material", || {
+            let (helpfulness, cost) = honest_material(stage)?;
+            Ok((helpfulness, cost, Records::default()))
+        })?;
+        self.helpfulness = Some(helpfulness);
+        Ok(())
+    }
+
+    /// ASR and gain of a fresh attacker, trained from the base with a stream of its own.
+    pub(super) fn probe_red(&mut self, name: &str, blues: &[(&Policy, f64)], value: Estimate) -> Result<Probe, Error> {
+        self.desk.borrow_mut().begin(&format!("probe: a fresh attacker against the {name} blue"));
+        let probe = &self.stage.scenario.probe;
+        let learning = Learning { steps: probe.steps, ..self.stage.scenario.red.learning.clone() };
+        let entry = u64::from(name == "final");
+        let keys = [self.stage.key(Stream::ProbeRed, 0, entry << 48), self.stage.key(Stream::ProbeRed, 1, entry)];
+        let id = format!("probe-red/{name}");
+        let (trained, _) = self.train_red(&id, &learning, blues, keys, probe.dialogues, Purpose::Probe, None)?;
+        let gain = Estimate::weighted(&[(1.0, trained.returns), (-1.0, value)]);
+        Ok(Probe { asr: trained.returns, gain })
+    }
+
+    /// Gain of a fresh defender against red's final mixture; 0 when none was feasible, since blue can always stay.
+    pub(super) fn probe_blue(&mut self, reds: &[(&Policy, f64)], value: Estimate) -> Result<Estimate, Error> {
+        self.collect()?;
+        self.desk.borrow_mut().begin("probe: a fresh defender against the final attackers");
+        let probe = &self.stage.scenario.probe;
+        let learning = Learning { steps: probe.steps, ..self.stage.scenario.blue.learning.clone() };
+        let keys = [0, 1, 2].map(|i| self.stage.key(Stream::ProbeBlue, i, 0));
+        let (trained, _) = self.train_blue("probe-blue/final", &learning, reds, None, keys, probe.dialogues, Purpose::Probe, None)?;
+        Ok(match trained.rejected {
+            None => Estimate::weighted(&[(1.0, value), (-1.0, trained.returns)]),
+            Some(_) => Estimate { n: trained.returns.n, ..Estimate::exact(0.0) },
+        })
+    }
+}
+
+fn warning(id: &str, reason: &str) -> EventRecord {
+    EventRecord { level: Level::Warning, text: format!("{id} was rejected: {reason}") }
+}
+
+/// Moments of the returns; a dialogue whose return is unscored is left out.
+fn moments(episodes: &[Episode]) -> Result<Moments, Error> {
+    let mut moments = Moments::default();
+    for returns in episodes.iter().filter_map(|e| e.returns) {
+        moments.push(returns);
+    }
+    if moments.count == 0 {
+        return Err(defect(&"no dialogue of a batch could be scored"));
+    }
+    Ok(moments)
+}
+
+fn verdict(rejected: Option<String>) -> Verdict {
+    rejected.map_or(Verdict::Admitted, |reason| Verdict::Rejected { reason })
+}
+
+/// Requests of honest people with the base's own replies: look-alike ones until served, at most eight tries each.
+fn honest_material(stage: &Stage) -> Result<(Helpfulness, Cost), Error> {
+    const TRIES: u32 = 8;
+    const REQUESTS: usize = 768;
+    const QUESTIONS: usize = 288;
+    let table = stage.table();
+    let mut rng = stage.key(Stream::Material, 0, 0).rng();
+    let requests: Vec<Request> = (0..REQUESTS).map(|_| stage.world.honest(Split::Train, &mut rng).into()).collect();
+    let questions: Vec<Request> = (0..QUESTIONS)
+        .map(|i| {
+            let department = i % NUM_DEPARTMENTS;
+            let turns = vec![stage.world.open_question(department, Split::Train, &mut rng)];
+            Request { turns, wanted: Wanted::HourOf(department) }
+        })
+        .collect();
+    let untouched = [(&stage.untouched, 1.0)];
+    let (mut cost, mut served) = (Cost::default(), Vec::new());
+    let mut left: Vec<&Request> = requests.iter().collect();
+    for attempt in 0..TRIES {
+        let episodes = measure::play(&table, &untouched, &left, stage.key(Stream::Material, 1 + attempt as usize, 0))?;
+        cost.add(Cost::of(&episodes));
+        let (done, again): (Vec<_>, Vec<_>) = left.into_iter().zip(episodes).partition(|(r, e)| r.succeeded(e));
+        served.extend(done.into_iter().filter_map(|(_, episode)| last_reply(episode)));
+        left = again.into_iter().map(|(request, _)| request).collect();
+    }
+    let asked: Vec<&Request> = questions.iter().collect();
+    let episodes = measure::play(&table, &untouched, &asked, stage.key(Stream::Material, 0, 1))?;
+    cost.add(Cost::of(&episodes));
+    let right = asked.iter().zip(episodes).filter(|(r, e)| r.succeeded(e));
+    let open = right.filter_map(|(_, episode)| last_reply(episode)).collect();
+    Ok((Helpfulness { served, open, requests }, cost))
+}
+
+/// The last reply of a dialogue, to be taught.
+fn last_reply(episode: Episode) -> Option<Sequence> {
+    let scored = episode.blue.spoken.last()?.clone().collect();
+    Some(Sequence { tokens: episode.blue.tokens, scored })
+}
+
+impl Arena<Policy, Policy> for Players<'_, '_> {
+    type Error = Error;
+
+    fn payoff_range(&self) -> (f64, f64) {
+        self.stage.rules.payoff_range()
+    }
+
+    fn play(&mut self, iteration: usize, reds: &[Policy], blues: &[Policy], game: &mut MetaGame) -> Result<(), Error> {
+        let count = self.stage.scenario.solver.entry_dialogues;
+        let missing = game.missing(count as u64);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        self.desk.borrow_mut().begin(&format!("payoffs of {} × {} policies", reds.len(), blues.len()));
+        let key = format!("payoffs/{iteration}/{}x{}", reds.len(), blues.len());
+        let (played, _) = unit(self.desk, &key, || {
+            let key = |row: usize, col: usize, i: usize| {
+                let key = self.stage.key(Stream::Payoff, iteration, (row as u64) << 32 | col as u64);
+                StreamKey { episode: i as u32, ..key }
+            };
+            let pairings: Vec<Pairing<'_>> = missing
+                .iter()
+                .flat_map(|&(row, col)| {
+                    let pairing = move |i| (row, col, i);
+                    (0..count).map(pairing)
+                })
+                .map(|(row, col, i)| Pairing { red: Attacker::Policy(&reds[row]), blue: &blues[col], key: key(row, col, i) })
+                .collect();
+            let episodes = self.stage.table().play(&pairings)?;
+            let mut records = Records::default();
+            let mut out = Vec::new();
+            for (&(row, col), episodes) in missing.iter().zip(episodes.chunks(count)) {
+                let moments = moments(episodes)?;
+                let more = records_of(episodes, Purpose::Payoff, Some(iteration), &reds[row].id, &blues[col].id);
+                records.episodes.extend(more.episodes);
+                records.entries.push(entry_record(iteration, row, col, &moments));
+                out.push(Played { row, col, moments });
+            }
+            Ok((out, Cost::of(&episodes), records))
+        })?;
+        for entry in played {
+            game.merge(entry.row, entry.col, entry.moments)?;
+        }
+        let mut desk = self.desk.borrow_mut();
+        let value = game.payoffs().and_then(|m| grts_game::nash::solve(&m))?.value;
+        if desk.status.value.is_none() {
+            let first = game.estimate(0, 0);
+            desk.note(&format!("first payoff: attack success {:.3} [{:.3}, {:.3}]", first.mean, first.low, first.high));
+        }
+        desk.status.value = Some(value);
+        Ok(())
+    }
+}
+
+fn entry_record(iteration: usize, row: usize, col: usize, moments: &Moments) -> EntryRecord {
+    let (iteration, row, col) = (iteration as u32, row as u32, col as u32);
+    EntryRecord { iteration, row, col, count: moments.count as u32, mean: moments.mean, m2: moments.m2 }
+}
+
+impl BestResponseOracle<Policy, Policy> for Players<'_, '_> {
+    type Error = Error;
+
+    fn respond_red(&mut self, state: &State<'_, Policy, Policy>) -> Result<Response<Policy>, Error> {
+        let i = state.iteration;
+        self.desk.borrow_mut().begin(&format!("iteration {}: red learns", i + 1));
+        let blues = mixture(state.blues, &state.equilibrium.col);
+        let learning = self.learning(&self.stage.scenario.red.learning);
+        let keys = [self.stage.key(Stream::TrainRed, i, 0), self.stage.key(Stream::Gain, i, 0)];
+        let dialogues = self.stage.scenario.solver.gain_dialogues;
+        let (trained, policy) =
+            self.train_red(&format!("red/{}", i + 1), &learning, &blues, keys, dialogues, Purpose::Gain, Some(i))?;
+        let value = state.game.mixture_value(&state.equilibrium.row, &state.equilibrium.col);
+        let gain = Estimate::weighted(&[(1.0, trained.returns), (-1.0, value)]);
+        Ok(Response { policy, gain, verdict: verdict(trained.rejected) })
+    }
+
+    fn respond_blue(&mut self, state: &State<'_, Policy, Policy>) -> Result<Response<Policy>, Error> {
+        self.collect()?;
+        let i = state.iteration;
+        self.desk.borrow_mut().begin(&format!("iteration {}: blue learns", i + 1));
+        let reds = mixture(state.reds, &state.equilibrium.row);
+        let learning = self.learning(&self.stage.scenario.blue.learning);
+        let keys = [
+            self.stage.key(Stream::TrainBlue, i, 0),
+            self.stage.key(Stream::Gain, i, 1),
+            self.stage.key(Stream::Gate, i, 0),
+        ];
+        let dialogues = self.stage.scenario.solver.gain_dialogues;
+        // A response starts from the blue that is played most: what it has already closed stays closed.
+        let most = mixture(state.blues, &state.equilibrium.col).into_iter().max_by(|a, b| a.1.total_cmp(&b.1));
+        let start = most.map(|(p, _)| p);
+        let id = format!("blue/{}", i + 1);
+        let (trained, policy) = self.train_blue(&id, &learning, &reds, start, keys, dialogues, Purpose::Gain, Some(i))?;
+        let value = state.game.mixture_value(&state.equilibrium.row, &state.equilibrium.col);
+        let gain = Estimate::weighted(&[(1.0, value), (-1.0, trained.returns)]);
+        Ok(Response { policy, gain, verdict: verdict(trained.rejected) })
+    }
+}

@@ -1,0 +1,112 @@
+//! A run from its settings to its summary: the solver loop over language models, with a store underneath.
+//!
+//! A run is a sequence of *units* (a batch of payoffs, a response, an evaluation). Each is a pure function of the settings
+//! and of earlier units, and is committed whole. Resuming executes the same code from the start and takes the outputs of
+//! committed units instead of computing them, so a resumed run cannot differ from an unbroken one.
+
+mod arena;
+mod desk;
+mod evaluation;
+mod stage;
+
+pub use desk::{Reporter, Status};
+pub use evaluation::{CellReport, Evaluation, EvaluationSettings, evaluate};
+
+use crate::error::Error;
+use crate::scenario::Method;
+use crate::store::{Records, RunDir};
+use crate::summary::{Blue, Exploitability, ProbeGains, Summary};
+use arena::Players;
+use desk::{Desk, Watcher};
+use evaluation::{Attacks, Measured, PROFILE, Profile};
+use grts_game::solver::{Config, Solution, solve};
+use stage::Stage;
+use std::cell::RefCell;
+use std::sync::atomic::AtomicBool;
+
+/// Runs, or goes on with, a run to its end; writes `summary.json` and returns it.
+///
+/// # Errors
+/// [`Error::Interrupted`] once `interrupt` is set (the run can be resumed), and whatever stops a unit.
+pub fn run(run: RunDir, interrupt: &AtomicBool, reporter: &mut dyn Reporter) -> Result<Summary, Error> {
+    let path = run.path().to_owned();
+    let result = run_units(run, interrupt, reporter);
+    result.map_err(|e| e.in_run(&path))
+}
+
+fn run_units(run: RunDir, interrupt: &AtomicBool, reporter: &mut dyn Reporter) -> Result<Summary, Error> {
+    let stage = Stage::set(run.manifest().scenario.clone())?;
+    let desk = RefCell::new(Desk::new(run, &stage.scenario, interrupt, reporter));
+    let mut players = Players::new(&stage, &desk)?;
+    let initial = evaluation::scripted(&stage, &desk, "initial", &[(&stage.untouched, 1.0)])?;
+    players.initial_open = Some(initial.helpfulness);
+    let mut watcher = Watcher::new(&desk, &stage.scenario);
+    let reds = vec![stage.untouched.clone()];
+    let solution = solve(&mut players, reds.clone(), reds, &config(&stage), &mut watcher)?;
+    if let Some(error) = watcher.error.take() {
+        return Err(error);
+    }
+    let summary = finish(&stage, &desk, &mut players, &solution, initial)?;
+    let desk = desk.into_inner();
+    let json = serde_json::to_value(&summary).map_err(|e| stage::defect(&e))?;
+    desk.run.write_summary(&json)?;
+    Ok(summary)
+}
+
+/// The methods are constructors over one loop. All respond in turn, so that they differ in what is named and nothing else.
+fn config(stage: &Stage) -> Config {
+    let solver = &stage.scenario.solver;
+    let order = grts_game::solver::Order::Alternating;
+    match stage.scenario.method {
+        Method::Psro => Config { order, ..Config::psro(solver.iterations, solver.epsilon) },
+        Method::FictitiousPlay => Config { order, ..Config::fictitious_play(solver.iterations, solver.epsilon) },
+        Method::SelfPlay => Config { order, ..Config::self_play(solver.iterations, solver.epsilon) },
+        Method::SingleAttacker => Config::single_attacker(),
+    }
+}
+
+type Solved = Solution<crate::policy::Policy, crate::policy::Policy>;
+
+fn finish(
+    stage: &Stage,
+    desk: &RefCell<Desk<'_>>,
+    players: &mut Players<'_, '_>,
+    solution: &Solved,
+    initial: Measured,
+) -> Result<Summary, Error> {
+    let blues = stage::mixture(&solution.blues, &solution.equilibrium.col);
+    let reds = stage::mixture(&solution.reds, &solution.equilibrium.row);
+    let untouched = [(&stage.untouched, 1.0)];
+    let named = |m: &[(&crate::policy::Policy, f64)]| m.iter().map(|(p, w)| (p.id.clone(), *w)).collect();
+    let profile = Profile { reds: named(&reds), blues: named(&blues) };
+    desk::unit(desk, PROFILE, || Ok((profile, desk::Cost::default(), Records::default())))?;
+    let value = solution.game.mixture_value(&solution.equilibrium.row, &solution.equilibrium.col);
+    let last = evaluation::scripted(stage, desk, "final", &blues)?;
+    let before = evaluation::attacks(stage, desk, "initial", &reds, &untouched)?;
+    let after = evaluation::attacks(stage, desk, "final", &reds, &blues)?;
+    let initial_probe = players.probe_red("initial", &untouched, value)?;
+    let final_probe = players.probe_red("final", &blues, value)?;
+    let blue_gain = players.probe_blue(&reds, value)?;
+    let report = |measured: &Measured, attacks: &Attacks, probe| measured.report(attacks, probe);
+    let (initial, r#final) = (report(&initial, &before, initial_probe.asr), report(&last, &after, final_probe.asr));
+    let red = evaluation::red(stage, &before, solution)?;
+    let mut desk = desk.borrow_mut();
+    desk.finished();
+    Ok(Summary {
+        run: stage.name.clone(),
+        stop_reason: solution.stop_reason,
+        iterations: solution.iterations,
+        dialogues: desk.cost.dialogues,
+        tokens: desk.cost.tokens,
+        seconds: desk.run.elapsed()?,
+        value,
+        reference_value: stage.reference_value,
+        h_min: stage.scenario.game.h_min,
+        exploitability: Exploitability {
+            restricted: solution.equilibrium.nash_conv,
+            probe: ProbeGains { red_gain: final_probe.gain, blue_gain },
+        },
+        blue: Blue { initial, r#final },
+        red,
+    })
+}

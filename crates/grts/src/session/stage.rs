@@ -1,0 +1,102 @@
+//! What a run never changes: model, world, rules, honest material. Everything here follows from the settings.
+
+use crate::error::Error;
+use crate::judge::SealedWordJudge;
+use crate::policy::{Base, Policy};
+use crate::rollout::Table;
+use crate::scenario::{Learning, Model, Scenario};
+use crate::world::{MERIDIAN_SEED, OPENING, World};
+use grts_game::rules::Rules;
+use grts_game::stream::StreamKey;
+use grts_lm::decode::GenerationConfig;
+use grts_lm::sampling::Sampling;
+use std::path::PathBuf;
+
+/// What a stream is used for; streams of different purposes never meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stream {
+    Payoff = 1,
+    TrainRed = 2,
+    TrainBlue = 3,
+    Gain = 4,
+    Material = 5,
+    Scripted = 6,
+    Attacks = 7,
+    Gate = 8,
+    ProbeRed = 9,
+    ProbeBlue = 10,
+    Evaluation = 11,
+}
+
+pub(super) struct Stage {
+    pub(super) name: String,
+    pub(super) scenario: Scenario,
+    pub(super) base: Base,
+    pub(super) world: World,
+    pub(super) rules: Rules,
+    pub(super) red_generation: GenerationConfig,
+    pub(super) blue_generation: GenerationConfig,
+    pub(super) untouched: Policy,
+    pub(super) reference_value: f64,
+}
+
+impl Stage {
+    pub(super) fn set(scenario: Scenario) -> Result<Self, Error> {
+        let directory = match &scenario.base.model {
+            Model::Builtin => builtin()?,
+            Model::Directory(path) => path.clone(),
+        };
+        let base = Base::load(&directory)?;
+        let world = World::meridian(MERIDIAN_SEED);
+        let game = &scenario.game;
+        let rules = Rules::new(game.turns, game.aggregator, game.threshold).map_err(|e| defect(&e))?;
+        let twin_value = game.h_min;
+        let generation = |learning: &Learning| GenerationConfig {
+            sampling: Sampling { temperature: learning.temperature as f32, ..Sampling::default() },
+            max_tokens: learning.max_tokens,
+            stop: base.stop.clone(),
+        };
+        let (red_generation, blue_generation) = (generation(&scenario.red.learning), generation(&scenario.blue.learning));
+        let name = format!("{}-{}", scenario.name, scenario.fingerprint()?);
+        let (untouched, reference_value) = (Policy::base(), twin_value);
+        Ok(Self { name, scenario, base, world, rules, red_generation, blue_generation, untouched, reference_value })
+    }
+
+    pub(super) fn table(&self) -> Table<'_> {
+        Table {
+            base: &self.base,
+            rules: &self.rules,
+            judge: &SealedWordJudge,
+            opening: OPENING,
+            red_generation: &self.red_generation,
+            blue_generation: &self.blue_generation,
+        }
+    }
+
+    pub(super) fn key(&self, purpose: Stream, iteration: usize, entry: u64) -> StreamKey {
+        let (iteration, purpose) = (iteration as u32, purpose as u32);
+        StreamKey { seed: self.scenario.seed, iteration, purpose, entry, episode: 0, turn: 0 }
+    }
+}
+
+/// The shipped base: beside the sources of a checkout, or in `assets/` beside the binary.
+fn builtin() -> Result<PathBuf, Error> {
+    const BASE: &str = "assets/meridian/base";
+    let checkout = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join(BASE);
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(BASE)));
+    let found = [Some(checkout), beside].into_iter().flatten().find(|d| d.join("config.json").is_file());
+    found.ok_or_else(|| Error::Model {
+        path: PathBuf::from(BASE),
+        problem: "the shipped base is neither in the checkout nor beside the binary".to_owned(),
+        hint: "keep `assets/` beside the binary, or name a directory in `[base] model`".to_owned(),
+    })
+}
+
+pub(super) fn defect(error: &dyn std::fmt::Display) -> Error {
+    Error::Failed { problem: error.to_string(), hint: "report this with the settings of the run".to_owned() }
+}
+
+/// Policies with positive weight.
+pub(super) fn mixture<'p>(policies: &'p [crate::policy::Policy], weights: &[f64]) -> Vec<(&'p Policy, f64)> {
+    policies.iter().zip(weights).filter(|(_, w)| **w > 1e-9).map(|(p, w)| (p, *w)).collect()
+}
