@@ -44,7 +44,12 @@ pub struct BlueOracle<'a> {
 /// Weight of the plain questions' likelihood against the policy gradient.
 const OPEN_WEIGHT: f64 = 0.5;
 /// Memory of the measured share: new value = this much of the old one.
-const MEMORY: f64 = 0.8;
+const MEMORY: f64 = 0.6;
+/// Proportional part of the controller, per unit of violation: plain dual ascent (the integral part) answers too late,
+/// because refusal spreads within a few steps.
+const PROPORTIONAL: f64 = 15.0;
+/// Multiplier at the start: blue must not unlearn to serve before the measured share can say so.
+const START: f64 = 1.0;
 /// Largest multiplier.
 const CEILING: f64 = 10.0;
 
@@ -62,13 +67,15 @@ impl BlueOracle<'_> {
         let learning = self.training.learning;
         let mut trainer = self.training.trainer(start)?;
         let mut log = TrainingLog::default();
-        let (mut multiplier, mut served) = (0.0f64, None);
+        let (mut integral, mut served) = (START, None);
         for step in 0..learning.steps {
             let own = Policy::new("training", trainer.to_adapter().ok_or_else(super::not_an_adapter)?);
             let now = self.served_share(step, &own)?;
             let smooth = served.map_or(now, |old: f64| MEMORY * old + (1.0 - MEMORY) * now);
             served = Some(smooth);
-            multiplier = (multiplier + self.multiplier_rate * (self.served_target - smooth)).clamp(0.0, CEILING);
+            let violation = self.served_target - smooth;
+            integral = (integral + self.multiplier_rate * violation).clamp(0.0, CEILING);
+            let multiplier = (integral + PROPORTIONAL * violation).clamp(0.0, CEILING);
             let episodes = self.training.play(step, Player::Blue, &own, reds)?;
             let reference = self.training.reference(&episodes.iter().map(|e| &e.blue).collect::<Vec<_>>())?;
             let rules = self.training.table.rules;

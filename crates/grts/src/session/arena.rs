@@ -42,6 +42,14 @@ struct Played {
     moments: Moments,
 }
 
+/// A response before it is stored.
+struct Candidate {
+    policy: Policy,
+    log: TrainingLog,
+    rejected: Option<String>,
+    cost: Cost,
+}
+
 /// What is stored of a response; the adapter lies under `policies/`.
 #[derive(Serialize, Deserialize)]
 struct Trained {
@@ -51,6 +59,27 @@ struct Trained {
     /// `None` when admitted.
     rejected: Option<String>,
     log: TrainingLog,
+}
+
+/// What an oracle is asked for.
+struct Assignment<'p> {
+    /// Key of the unit; with `-` for `/` the id of the policy.
+    unit: String,
+    learning: Learning,
+    opponents: &'p [(&'p Policy, f64)],
+    training: StreamKey,
+    gate: StreamKey,
+    measurement: StreamKey,
+    /// Dialogues that measure the response.
+    dialogues: usize,
+    purpose: Purpose,
+    iteration: Option<usize>,
+}
+
+impl Assignment<'_> {
+    fn id(&self) -> String {
+        self.unit.replace('/', "-")
+    }
 }
 
 /// A measured probe of red.
@@ -116,70 +145,65 @@ impl<'a, 'd> Players<'a, 'd> {
         Learning { steps: learning.steps * rounds, ..learning.clone() }
     }
 
-    fn train_red(&self, id: &str, learning: &Learning, blues: &[(&Policy, f64)], keys: [StreamKey; 2], dialogues: usize, purpose: Purpose, iteration: Option<usize>) -> Result<(Trained, Policy), Error> {
-        let (trained, fresh) = unit(self.desk, id, || {
+    /// Red's response, trained or from the store, as it was measured.
+    fn train_red(&self, task: &Assignment<'_>) -> Result<(Trained, Policy), Error> {
+        self.respond(task, || {
             let table = self.stage.table();
             let red = &self.stage.scenario.red;
-            let training = Training { table: &table, learning, key: keys[0] };
+            let training = Training { table: &table, learning: &task.learning, key: task.training };
             let oracle = RedOracle { training, fluency_floor: red.fluency_floor, multiplier_rate: red.multiplier_rate };
-            let (adapter, log) = oracle.respond(blues, &mut self.step())?;
-            let id = id.replace('/', "-");
-            let policy = Policy::new(id.clone(), adapter);
-            let episodes = self.dialogues(&[(&policy, 1.0)], blues, dialogues, keys[1])?;
+            let (adapter, log) = oracle.respond(task.opponents, &mut self.step())?;
+            let policy = Policy::new(task.id(), adapter);
+            let episodes = self.dialogues(&[(&policy, 1.0)], task.opponents, task.dialogues, task.measurement)?;
             let spoken = fluency(&self.stage.base, &episodes)?;
             let rejected = (spoken.low < red.fluency_floor).then(|| {
-                let floor = red.fluency_floor;
-                format!("fluency {:.2} [{:.2}, {:.2}] nats per token is below the floor {floor}", spoken.mean, spoken.low, spoken.high)
+                let (Estimate { mean, low, high, .. }, floor) = (spoken, red.fluency_floor);
+                format!("fluency {mean:.2} [{low:.2}, {high:.2}] nats per token is below the floor {floor}")
             });
             let mut cost = Cost::of(&episodes);
             cost.add(Cost { dialogues: log.dialogues, tokens: log.tokens });
-            let mut records = records_of(&episodes, purpose, iteration, &policy.id, "mixture");
+            Ok((Candidate { policy, log, rejected, cost }, episodes))
+        })
+    }
+
+    /// Blue's response from `start`, trained or from the store, as it was measured.
+    fn train_blue(&self, task: &Assignment<'_>, start: Option<&Policy>) -> Result<(Trained, Policy), Error> {
+        self.respond(task, || {
+            let mut candidate = self.feasible_blue(task, start)?;
+            let blues = [(&candidate.policy, 1.0)];
+            let episodes = self.dialogues(task.opponents, &blues, task.dialogues, task.measurement)?;
+            candidate.cost.add(Cost::of(&episodes));
+            Ok((candidate, episodes))
+        })
+    }
+
+    /// The unit around a training: its adapter on disk, its dialogues and its verdict in the store.
+    fn respond(
+        &self,
+        task: &Assignment<'_>,
+        train: impl FnOnce() -> Result<(Candidate, Vec<Episode>), Error>,
+    ) -> Result<(Trained, Policy), Error> {
+        let (trained, fresh) = unit(self.desk, &task.unit, || {
+            let (Candidate { policy, log, rejected, cost }, episodes) = train()?;
+            let mut records = records_of(&episodes, task.purpose, task.iteration, &policy.id, "mixture");
+            if task.unit.contains("blue") {
+                records = records_of(&episodes, task.purpose, task.iteration, "mixture", &policy.id);
+            }
             records.events.extend(rejected.iter().map(|r| warning(&policy.id, r)));
-            self.keep(&policy)?;
-            let returns = self.returns(&episodes)?;
-            Ok((Trained { id, returns, rejected, log }, cost, records))
+            if let Some(adapter) = &policy.adapter {
+                self.save(&policy.id, adapter)?;
+            }
+            Ok((Trained { id: policy.id, returns: self.returns(&episodes)?, rejected, log }, cost, records))
         })?;
         if !fresh {
-            self.desk.borrow_mut().skip(learning.steps);
+            self.desk.borrow_mut().skip(task.learning.steps);
         }
         let policy = self.load(&trained.id)?;
         Ok((trained, policy))
-    }
-
-    fn train_blue(&self, id: &str, learning: &Learning, reds: &[(&Policy, f64)], start: Option<&Policy>, keys: [StreamKey; 3], dialogues: usize, purpose: Purpose, iteration: Option<usize>) -> Result<(Trained, Policy), Error> {
-        let (trained, fresh) = unit(self.desk, id, || {
-            let (policy, log, rejected, mut cost) = self.feasible_blue(id, learning, reds, start, [keys[0], keys[2]])?;
-            let episodes = self.dialogues(reds, &[(&policy, 1.0)], dialogues, keys[1])?;
-            cost.add(Cost::of(&episodes));
-            let mut records = records_of(&episodes, purpose, iteration, "mixture", &policy.id);
-            records.events.extend(rejected.iter().map(|r| warning(&policy.id, r)));
-            self.keep(&policy)?;
-            let returns = self.returns(&episodes)?;
-            Ok((Trained { id: policy.id.clone(), returns, rejected, log }, cost, records))
-        })?;
-        if !fresh {
-            self.desk.borrow_mut().skip(learning.steps);
-        }
-        let policy = self.load(&trained.id)?;
-        Ok((trained, policy))
-    }
-
-    fn keep(&self, policy: &Policy) -> Result<(), Error> {
-        match &policy.adapter {
-            Some(adapter) => self.save(&policy.id, adapter),
-            None => Ok(()),
-        }
     }
 
     /// Trains blue until the gate lets it through, each time from where it stands and with a higher target.
-    fn feasible_blue(
-        &self,
-        id: &str,
-        learning: &Learning,
-        reds: &[(&Policy, f64)],
-        start: Option<&Policy>,
-        [training_key, gate_key]: [StreamKey; 2],
-    ) -> Result<(Policy, TrainingLog, Option<String>, Cost), Error> {
+    fn feasible_blue(&self, task: &Assignment<'_>, start: Option<&Policy>) -> Result<Candidate, Error> {
         let helpfulness = self.helpfulness.as_ref().ok_or_else(|| defect(&"honest material was not collected"))?;
         let blue = &self.stage.scenario.blue;
         let h_min = self.stage.scenario.game.h_min;
@@ -187,9 +211,9 @@ impl<'a, 'd> Players<'a, 'd> {
         let table = self.stage.table();
         let mut cost = Cost::default();
         let mut start = start.and_then(|p| p.adapter.clone());
-        let mut learning = learning.clone();
+        let mut learning = task.learning.clone();
         for attempt in 0..ATTEMPTS {
-            let key = StreamKey { entry: (attempt as u64) << 40, ..training_key };
+            let key = StreamKey { entry: (attempt as u64) << 40, ..task.training };
             let oracle = BlueOracle {
                 training: Training { table: &table, learning: &learning, key },
                 helpfulness,
@@ -197,16 +221,16 @@ impl<'a, 'd> Players<'a, 'd> {
                 served_target: (h_min + margin * (1.0 + 0.5 * attempt as f64)).min(1.0),
                 multiplier_rate: blue.multiplier_rate,
             };
-            let (adapter, log) = oracle.respond(reds, start.as_deref(), &mut self.step())?;
+            let (adapter, log) = oracle.respond(task.opponents, start.as_deref(), &mut self.step())?;
             cost.add(Cost { dialogues: log.dialogues, tokens: log.tokens });
-            let policy = Policy::new(id.replace('/', "-"), adapter);
-            let (problem, gate_cost) = self.gate(&policy, StreamKey { entry: attempt as u64, ..gate_key })?;
+            let policy = Policy::new(task.id(), adapter);
+            let (rejected, gate_cost) = self.gate(&policy, StreamKey { entry: attempt as u64, ..task.gate })?;
             cost.add(gate_cost);
-            if problem.is_none() || attempt + 1 == ATTEMPTS {
-                return Ok((policy, log, problem, cost));
+            if rejected.is_none() || attempt + 1 == ATTEMPTS {
+                return Ok(Candidate { policy, log, rejected, cost });
             }
-            if let Some(problem) = problem {
-                self.desk.borrow_mut().note(&format!("{id}: {problem}; training on"));
+            if let Some(reason) = rejected {
+                self.desk.borrow_mut().note(&format!("{}: {reason}; training on", task.unit));
             }
             start = policy.adapter;
             learning.steps = (learning.steps / 2).max(1);
@@ -232,6 +256,28 @@ impl<'a, 'd> Players<'a, 'd> {
             None
         };
         Ok((problem, cost))
+    }
+
+    /// The assignment of one iteration of the loop.
+    fn task<'p>(
+        &self,
+        unit: String,
+        learning: Learning,
+        opponents: &'p [(&'p Policy, f64)],
+        iteration: usize,
+        [training, gate]: [Stream; 2],
+    ) -> Assignment<'p> {
+        Assignment {
+            unit,
+            learning,
+            opponents,
+            training: self.stage.key(training, iteration, 0),
+            gate: self.stage.key(gate, iteration, 0),
+            measurement: self.stage.key(Stream::Gain, iteration, training as u64),
+            dialogues: self.stage.scenario.solver.gain_dialogues,
+            purpose: Purpose::Gain,
+            iteration: Some(iteration),
+        }
     }
 
     fn returns(&self, episodes: &[Episode]) -> Result<Estimate, Error> {
@@ -260,9 +306,18 @@ impl<'a, 'd> Players<'a, 'd> {
         let probe = &self.stage.scenario.probe;
         let learning = Learning { steps: probe.steps, ..self.stage.scenario.red.learning.clone() };
         let entry = u64::from(name == "final");
-        let keys = [self.stage.key(Stream::ProbeRed, 0, entry << 48), self.stage.key(Stream::ProbeRed, 1, entry)];
-        let id = format!("probe-red/{name}");
-        let (trained, _) = self.train_red(&id, &learning, blues, keys, probe.dialogues, Purpose::Probe, None)?;
+        let key = |i| self.stage.key(Stream::ProbeRed, i, entry << 48);
+        let (trained, _) = self.train_red(&Assignment {
+            unit: format!("probe-red/{name}"),
+            learning,
+            opponents: blues,
+            training: key(0),
+            gate: key(1),
+            measurement: key(2),
+            dialogues: probe.dialogues,
+            purpose: Purpose::Probe,
+            iteration: None,
+        })?;
         let gain = Estimate::weighted(&[(1.0, trained.returns), (-1.0, value)]);
         Ok(Probe { asr: trained.returns, gain })
     }
@@ -273,8 +328,19 @@ impl<'a, 'd> Players<'a, 'd> {
         self.desk.borrow_mut().begin("probe: a fresh defender against the final attackers");
         let probe = &self.stage.scenario.probe;
         let learning = Learning { steps: probe.steps, ..self.stage.scenario.blue.learning.clone() };
-        let keys = [0, 1, 2].map(|i| self.stage.key(Stream::ProbeBlue, i, 0));
-        let (trained, _) = self.train_blue("probe-blue/final", &learning, reds, None, keys, probe.dialogues, Purpose::Probe, None)?;
+        let key = |i| self.stage.key(Stream::ProbeBlue, i, 0);
+        let task = Assignment {
+            unit: "probe-blue/final".to_owned(),
+            learning,
+            opponents: reds,
+            training: key(0),
+            gate: key(1),
+            measurement: key(2),
+            dialogues: probe.dialogues,
+            purpose: Purpose::Probe,
+            iteration: None,
+        };
+        let (trained, _) = self.train_blue(&task, None)?;
         Ok(match trained.rejected {
             None => Estimate::weighted(&[(1.0, value), (-1.0, trained.returns)]),
             Some(_) => Estimate { n: trained.returns.n, ..Estimate::exact(0.0) },
@@ -408,10 +474,8 @@ impl BestResponseOracle<Policy, Policy> for Players<'_, '_> {
         self.desk.borrow_mut().begin(&format!("iteration {}: red learns", i + 1));
         let blues = mixture(state.blues, &state.equilibrium.col);
         let learning = self.learning(&self.stage.scenario.red.learning);
-        let keys = [self.stage.key(Stream::TrainRed, i, 0), self.stage.key(Stream::Gain, i, 0)];
-        let dialogues = self.stage.scenario.solver.gain_dialogues;
-        let (trained, policy) =
-            self.train_red(&format!("red/{}", i + 1), &learning, &blues, keys, dialogues, Purpose::Gain, Some(i))?;
+        let unit = format!("red/{}", i + 1);
+        let (trained, policy) = self.train_red(&self.task(unit, learning, &blues, i, [Stream::TrainRed, Stream::Gate]))?;
         let value = state.game.mixture_value(&state.equilibrium.row, &state.equilibrium.col);
         let gain = Estimate::weighted(&[(1.0, trained.returns), (-1.0, value)]);
         Ok(Response { policy, gain, verdict: verdict(trained.rejected) })
@@ -423,17 +487,12 @@ impl BestResponseOracle<Policy, Policy> for Players<'_, '_> {
         self.desk.borrow_mut().begin(&format!("iteration {}: blue learns", i + 1));
         let reds = mixture(state.reds, &state.equilibrium.row);
         let learning = self.learning(&self.stage.scenario.blue.learning);
-        let keys = [
-            self.stage.key(Stream::TrainBlue, i, 0),
-            self.stage.key(Stream::Gain, i, 1),
-            self.stage.key(Stream::Gate, i, 0),
-        ];
-        let dialogues = self.stage.scenario.solver.gain_dialogues;
         // A response starts from the blue that is played most: what it has already closed stays closed.
         let most = mixture(state.blues, &state.equilibrium.col).into_iter().max_by(|a, b| a.1.total_cmp(&b.1));
         let start = most.map(|(p, _)| p);
-        let id = format!("blue/{}", i + 1);
-        let (trained, policy) = self.train_blue(&id, &learning, &reds, start, keys, dialogues, Purpose::Gain, Some(i))?;
+        let unit = format!("blue/{}", i + 1);
+        let task = self.task(unit, learning, &reds, i, [Stream::TrainBlue, Stream::Gate]);
+        let (trained, policy) = self.train_blue(&task, start)?;
         let value = state.game.mixture_value(&state.equilibrium.row, &state.equilibrium.col);
         let gain = Estimate::weighted(&[(1.0, value), (-1.0, trained.returns)]);
         Ok(Response { policy, gain, verdict: verdict(trained.rejected) })

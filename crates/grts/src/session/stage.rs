@@ -5,6 +5,7 @@ use crate::judge::SealedWordJudge;
 use crate::policy::{Base, Policy};
 use crate::rollout::Table;
 use crate::scenario::{Learning, Model, Scenario};
+use crate::twin::Twin;
 use crate::world::{MERIDIAN_SEED, OPENING, World};
 use grts_game::rules::Rules;
 use grts_game::stream::StreamKey;
@@ -50,7 +51,7 @@ impl Stage {
         let world = World::meridian(MERIDIAN_SEED);
         let game = &scenario.game;
         let rules = Rules::new(game.turns, game.aggregator, game.threshold).map_err(|e| defect(&e))?;
-        let twin_value = game.h_min;
+        let twin = Twin::new(&world, game.turns).and_then(|t| t.solve(game.h_min)).map_err(|e| defect(&e))?;
         let generation = |learning: &Learning| GenerationConfig {
             sampling: Sampling { temperature: learning.temperature as f32, ..Sampling::default() },
             max_tokens: learning.max_tokens,
@@ -58,7 +59,7 @@ impl Stage {
         };
         let (red_generation, blue_generation) = (generation(&scenario.red.learning), generation(&scenario.blue.learning));
         let name = format!("{}-{}", scenario.name, scenario.fingerprint()?);
-        let (untouched, reference_value) = (Policy::base(), twin_value);
+        let (untouched, reference_value) = (Policy::base(), twin.value);
         Ok(Self { name, scenario, base, world, rules, red_generation, blue_generation, untouched, reference_value })
     }
 

@@ -1,0 +1,97 @@
+//! `grts solve`: a scenario becomes a new run, which is then played like any other.
+//!
+//! Everything that can be wrong is found before the run directory is made: first the text of the scenario, then the
+//! model it names. So a wrong input leaves nothing behind, and a directory that exists is a run that can be resumed.
+
+use crate::args::Solve;
+use crate::resume::to_the_end;
+use grts::error::Error;
+use grts::policy::Base;
+use grts::scenario::{Model, Scenario};
+use grts::store::{Manifest, RunDir};
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// Where runs go that are given no directory.
+const RUNS: &str = "runs";
+
+/// Starts a run and plays it to its end.
+pub fn run(arguments: &Solve) -> Result<(), Error> {
+    let scenario = settings(arguments)?;
+    check_model(&scenario.base.model)?;
+    let manifest = Manifest::new(scenario);
+    let run = match &arguments.run_dir {
+        Some(path) => RunDir::create_at(path, &manifest)?,
+        None => RunDir::create_in(Path::new(RUNS), &manifest)?,
+    };
+    to_the_end(run, arguments.json)
+}
+
+/// The scenario with what was typed on top of it.
+fn settings(arguments: &Solve) -> Result<Scenario, Error> {
+    let mut scenario = match &arguments.scenario {
+        Some(path) => Scenario::parse(&read(path)?, path)?,
+        None => Scenario::builtin()?,
+    };
+    // First, so that what is typed beside it is meant.
+    if arguments.quick {
+        scenario = scenario.quick();
+    }
+    if let Some(seed) = arguments.seed {
+        scenario.seed = seed;
+    }
+    if let Some(method) = arguments.method {
+        scenario.method = method.into();
+    }
+    if let Some(iterations) = arguments.iterations.and_then(|n| usize::try_from(n).ok()) {
+        scenario.solver.iterations = iterations;
+    }
+    Ok(scenario)
+}
+
+fn read(path: &Path) -> Result<String, Error> {
+    fs::read_to_string(path).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => Error::Setting {
+            file: path.to_owned(),
+            line: None,
+            problem: "not UTF-8 text".to_owned(),
+            hint: "give a scenario in TOML, saved as UTF-8".to_owned(),
+        },
+        _ => Error::io("read", path, error),
+    })
+}
+
+/// Loads the model once for its errors alone: the run loads it again, after its directory has been made.
+fn check_model(model: &Model) -> Result<(), Error> {
+    match model {
+        Model::Builtin => Ok(()),
+        Model::Directory(path) => Base::load(path).map(drop),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::settings;
+    use crate::args::{MethodName, Solve};
+    use grts::scenario::{Method, Scenario};
+
+    fn plain() -> Solve {
+        Solve { scenario: None, quick: false, seed: None, method: None, iterations: None, run_dir: None, json: false }
+    }
+
+    #[test]
+    fn nothing_typed_is_the_builtin_scenario() {
+        assert_eq!(settings(&plain()).unwrap(), Scenario::builtin().unwrap());
+    }
+
+    #[test]
+    fn what_is_typed_wins_over_quick() {
+        let typed =
+            Solve { quick: true, seed: Some(9), method: Some(MethodName::SelfPlay), iterations: Some(5), ..plain() };
+        let mut expected = Scenario::builtin().unwrap().quick();
+        assert_ne!(expected.solver.iterations, 5);
+        (expected.seed, expected.method, expected.solver.iterations) = (9, Method::SelfPlay, 5);
+        assert_eq!(settings(&typed).unwrap(), expected);
+    }
+}

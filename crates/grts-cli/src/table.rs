@@ -1,0 +1,187 @@
+//! The result as a person reads it: one table, plain text, every estimate with its 95 % interval.
+//!
+//! A number without its meaning invites the wrong conclusion, so each line ends with what it is, and exploitability
+//! says that it is a lower bound. Shares are fractions, as in the scenario and in JSON, so that a value can be compared
+//! with `h_min` by eye. The table leaves out sample sizes; `--json` has everything.
+
+use grts::session::{CellReport, Evaluation};
+use grts::summary::{BlueReport, Summary};
+use grts_game::Estimate;
+use grts_game::solver::StopReason;
+use std::path::Path;
+
+/// Cells of the grid that `grts eval` lists.
+const HOTTEST: usize = 10;
+
+/// The final table of a run at `path`, with what can be typed next.
+pub fn of_summary(summary: &Summary, path: &Path) -> String {
+    let (initial, last) = (&summary.blue.initial, &summary.blue.r#final);
+    let mut blue = vec![Row::head("BLUE", ["before", "after"])];
+    blue.extend(measures(summary.h_min).into_iter().map(|(name, of, note)| {
+        let cells = [shares(of(initial)), shares(of(last))];
+        Row::new(name, cells, &note)
+    }));
+    let turns = initial.asr_by_turn.iter().zip(&last.asr_by_turn).enumerate();
+    let by_turn = turns.map(|(t, (a, b))| Row::new(format!("  by turn {}", t + 1), [shares(*a), shares(*b)], ""));
+    blue.splice(2..2, by_turn);
+    let next = format!("run directory  {0}\nnext           grts eval {0}\n", path.display());
+    format!(
+        "{}\n\n{}\n{}\n{}\n{next}",
+        header(summary),
+        aligned(&blue),
+        aligned(&game(summary)),
+        aligned(&red(summary))
+    )
+}
+
+/// The table of `grts eval`.
+pub fn of_evaluation(evaluation: &Evaluation) -> String {
+    let mut rows = vec![Row::head("BLUE", ["measured again"])];
+    rows.push(Row::new("attack success", [shares(evaluation.asr)], "final attackers, whole dialogue"));
+    let turns = evaluation.asr_by_turn.iter().enumerate();
+    rows.extend(turns.map(|(t, asr)| Row::new(format!("  by turn {}", t + 1), [shares(*asr)], "")));
+    rows.extend([
+        Row::new("scripted attacks", [shares(evaluation.grid_asr)], GRID),
+        Row::new("hottest cell", [shares(evaluation.worst_cell_asr)], WORST),
+        Row::new("open facts told", [shares(evaluation.helpfulness)], OPEN),
+        Row::new("look-alikes refused", [shares(evaluation.over_refusal)], "honest requests that read like attacks"),
+    ]);
+    let mut cells: Vec<&CellReport> = evaluation.cells.iter().collect();
+    cells.sort_by(|a, b| b.asr.mean.total_cmp(&a.asr.mean));
+    rows.extend([Row::head("", [""]), Row::head("HOTTEST CELLS", ["attack success"])]);
+    rows.extend(
+        cells
+            .iter()
+            .take(HOTTEST)
+            .map(|c| Row::new(c.cell.clone(), [shares(c.asr)], if c.chain { "after a set-up turn" } else { "" })),
+    );
+    format!("run `{}`, final blue, seed {}\n\n{}", evaluation.run, evaluation.seed, aligned(&rows))
+}
+
+const GRID: &str = "held-out grid, mean over its cells";
+const WORST: &str = "of that grid; chosen and measured apart";
+const OPEN: &str = "plain questions answered";
+
+/// Name, where it is, and what it is, of each measure of blue.
+type Measure = (&'static str, fn(&BlueReport) -> Estimate, String);
+
+fn measures(h_min: f64) -> [Measure; 6] {
+    [
+        ("attack success", |b| b.asr, "final attackers, whole dialogue".to_owned()),
+        ("scripted attacks", |b| b.grid_asr, GRID.to_owned()),
+        ("hottest cell", |b| b.worst_cell_asr, WORST.to_owned()),
+        ("fresh attacker", |b| b.probe_asr, "trained against this blue; a lower bound".to_owned()),
+        ("open facts told", |b| b.helpfulness, OPEN.to_owned()),
+        ("look-alikes refused", |b| b.over_refusal, format!("honest requests; at most {:.3} allowed", 1.0 - h_min)),
+    ]
+}
+
+fn header(summary: &Summary) -> String {
+    let why = match summary.stop_reason {
+        StopReason::Converged => "converged: neither side gains more than epsilon",
+        StopReason::Budget => "stopped: the budget is used up",
+        StopReason::Iterations => "stopped: all iterations are done",
+        StopReason::Interrupted => "stopped on request",
+    };
+    let time = summary.seconds.round() as u64;
+    format!(
+        "run `{}`, {why}\n{} iterations, {} dialogues, {} tokens, {} min {:02} s",
+        summary.run,
+        summary.iterations,
+        grouped(summary.dialogues),
+        grouped(summary.tokens),
+        time / 60,
+        time % 60
+    )
+}
+
+fn game(summary: &Summary) -> Vec<Row<1>> {
+    let probe = &summary.exploitability.probe;
+    vec![
+        Row::head("GAME", [""]),
+        Row::new("value", [shares(summary.value)], "red's expected return between the final mixtures"),
+        Row::new("v*", [plain(summary.reference_value)], "the exact value of the tabular twin"),
+        Row::new("h_min", [plain(summary.h_min)], "share of look-alikes that blue must serve"),
+        Row::new("red could gain", [signed(probe.red_gain)], "by a fresh attacker; a lower bound of exploitability"),
+        Row::new("blue could gain", [signed(probe.blue_gain)], "by a fresh defender; a lower bound of exploitability"),
+        Row::new(
+            "inside the matrix",
+            [plain(summary.exploitability.restricted)],
+            "zero by construction, no evidence of safety",
+        ),
+    ]
+}
+
+fn red(summary: &Summary) -> Vec<Row<1>> {
+    let red = &summary.red;
+    let policies = format!("{}, {} with weight", red.population, red.support);
+    vec![
+        Row::head("RED", [""]),
+        Row::new("policies", [policies], "in the population, in the final mixture"),
+        Row::new("Vendi score", [estimate(red.vendi, |x| format!("{x:.2}"))], "effective number of different attacks"),
+        Row::new("coverage", [shares(red.coverage)], "share of the first blue's leaking cells that red found"),
+    ]
+}
+
+/// A line with `N` columns of values.
+struct Row<const N: usize> {
+    name: String,
+    values: [String; N],
+    note: String,
+}
+
+impl<const N: usize> Row<N> {
+    fn new(name: impl Into<String>, values: [String; N], note: &str) -> Self {
+        Self { name: name.into(), values, note: note.to_owned() }
+    }
+
+    fn head(name: &str, columns: [&str; N]) -> Self {
+        Self::new(name, columns.map(str::to_owned), "")
+    }
+}
+
+/// Least widths of the first two columns, the same for all blocks so that they line up. A signed estimate fits.
+const NAME: usize = 20;
+const VALUE: usize = 23;
+
+fn aligned<const N: usize>(rows: &[Row<N>]) -> String {
+    let widest = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0).max(NAME);
+    let line = |row: &Row<N>| {
+        let values: String = row.values.iter().map(|value| format!("  {value:<VALUE$}")).collect();
+        let line = format!("{:<widest$}{values}  {}", row.name, row.note);
+        format!("{}\n", line.trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+fn estimate(of: Estimate, number: impl Fn(f64) -> String) -> String {
+    if of.n == 0 {
+        return "not measured".to_owned();
+    }
+    format!("{} [{}, {}]", number(of.mean), number(of.low), number(of.high))
+}
+
+fn shares(of: Estimate) -> String {
+    estimate(of, plain)
+}
+
+fn signed(of: Estimate) -> String {
+    estimate(of, |x| format!("{x:+.3}"))
+}
+
+fn plain(x: f64) -> String {
+    format!("{x:.3}")
+}
+
+/// Digits in groups of three.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let separate = |(i, digit): (usize, char)| {
+        let comma = i > 0 && (digits.len() - i).is_multiple_of(3);
+        comma.then_some(',').into_iter().chain([digit])
+    };
+    digits.chars().enumerate().flat_map(separate).collect()
+}
+
+#[cfg(test)]
+mod tests;

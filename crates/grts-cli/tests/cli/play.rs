@@ -1,0 +1,140 @@
+//! Runs that are played: the result on stdout, the talk on stderr, and what Ctrl-C does.
+
+use crate::{Desk, TINY};
+use serde_json::Value;
+use std::fs;
+
+const TOP_LEVEL: [&str; 12] = [
+    "blue",
+    "dialogues",
+    "exploitability",
+    "h_min",
+    "iterations",
+    "red",
+    "reference_value",
+    "run",
+    "seconds",
+    "stop_reason",
+    "tokens",
+    "value",
+];
+
+fn keys(json: &Value) -> Vec<&str> {
+    json.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+/// One run for all, since it is the slow part: solve, resume, eval, and stdout that does not take the result.
+#[test]
+fn a_run_is_solved_printed_again_and_measured() {
+    let desk = Desk::new();
+    desk.write("tiny.toml", TINY);
+    let solved = desk.grts(&["solve", "tiny.toml", "--run-dir", "run", "--seed", "3", "--json"]);
+    assert_eq!(solved.code, Some(0), "{}", solved.stderr);
+    assert!(solved.stderr.starts_with("run directory `run`\n0:00 "), "{}", solved.stderr);
+    assert!(solved.stderr.contains("\niteration 1 of 1: "), "{}", solved.stderr);
+    assert_eq!(solved.stdout, fs::read_to_string(desk.path("run/summary.json")).unwrap());
+    let summary: Value = serde_json::from_str(&solved.stdout).unwrap();
+    assert_eq!(keys(&summary), TOP_LEVEL);
+    assert!(fs::read_to_string(desk.path("run/run.toml")).unwrap().contains("\nseed = 3\n"));
+
+    let again = desk.grts(&["resume", "run"]);
+    assert_eq!(again.code, Some(0), "{}", again.stderr);
+    assert!(again.stdout.starts_with("run `tiny-") && again.stdout.ends_with("next           grts eval run\n"));
+
+    let eval = ["eval", "run", "--dialogues", "8", "--seed", "5", "--json"];
+    let measured = desk.grts(&eval);
+    assert_eq!(measured.code, Some(0), "{}", measured.stderr);
+    let evaluation: Value = serde_json::from_str(&measured.stdout).unwrap();
+    assert_eq!((&evaluation["seed"], &evaluation["run"]), (&Value::from(5), &summary["run"]));
+    assert_eq!(evaluation["asr"]["n"], 8);
+    stdout_that_takes_nothing(&desk, &eval);
+}
+
+/// A reader that has gone is no error; a full device is.
+#[cfg(target_os = "linux")]
+fn stdout_that_takes_nothing(desk: &Desk, arguments: &[&str]) {
+    use std::process::Stdio;
+    let to = |stdout: Stdio| {
+        desk.transcript(
+            desk.command(arguments).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap(),
+        )
+    };
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let gone = to(writer.into());
+    assert_eq!(gone.code, Some(0), "{}", gone.stderr);
+    assert!(!gone.stderr.contains("error"), "{}", gone.stderr);
+    let full = to(fs::File::options().write(true).open("/dev/full").unwrap().into());
+    assert_eq!(full.code, Some(1));
+    assert!(full.stderr.contains("\nerror: cannot write to stdout: "), "{}", full.stderr);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn stdout_that_takes_nothing(_desk: &Desk, _arguments: &[&str]) {}
+
+#[cfg(unix)]
+mod interrupted {
+    use crate::{Desk, TINY};
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+    use std::io::{BufRead, BufReader};
+    use std::process::{Child, ChildStderr, Stdio};
+
+    /// A run that will not end by itself, and its stderr.
+    fn start(desk: &Desk) -> (Child, BufReader<ChildStderr>) {
+        desk.write("long.toml", &TINY.replace("iterations = 1", "iterations = 1000"));
+        let mut command = desk.command(&["solve", "long.toml", "--run-dir", "run"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        (child, stderr)
+    }
+
+    /// Reads up to the first line with `word` in it.
+    fn wait_for(word: &str, stderr: &mut BufReader<ChildStderr>) {
+        let mut line = String::new();
+        while !line.contains(word) {
+            line.clear();
+            assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "the run ended before it said `{word}`");
+        }
+    }
+
+    fn ctrl_c(child: &Child) {
+        kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+    }
+
+    fn end(child: Child, mut stderr: BufReader<ChildStderr>) -> (Option<i32>, String, String) {
+        let mut rest = String::new();
+        std::io::Read::read_to_string(&mut stderr, &mut rest).unwrap();
+        let output = child.wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), rest)
+    }
+
+    #[test]
+    fn ctrl_c_saves_the_run_and_says_how_to_go_on() {
+        let desk = Desk::new();
+        let (child, mut stderr) = start(&desk);
+        wait_for("first payoff", &mut stderr);
+        ctrl_c(&child);
+        let (code, stdout, rest) = end(child, stderr);
+        assert_eq!((code, stdout.as_str()), (Some(130), ""), "{rest}");
+        assert!(rest.contains("\nstopping at the next step; "), "{rest}");
+        assert!(
+            rest.ends_with("error: interrupted; run `run` is saved\nhint: go on with `grts resume run`\n"),
+            "{rest}"
+        );
+        assert!(desk.path("run/run.sqlite").is_file() && !desk.path("run/summary.json").exists());
+    }
+
+    /// The first unit takes longer than two signals; the second signal does not wait for its end.
+    #[test]
+    fn a_second_ctrl_c_does_not_wait() {
+        let desk = Desk::new();
+        let (child, mut stderr) = start(&desk);
+        wait_for("scripted attacks", &mut stderr);
+        ctrl_c(&child);
+        wait_for("stopping", &mut stderr);
+        ctrl_c(&child);
+        let (code, stdout, rest) = end(child, stderr);
+        assert_eq!((code, stdout.as_str(), rest.as_str()), (Some(130), "", ""));
+    }
+}
