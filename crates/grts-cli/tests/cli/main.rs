@@ -53,7 +53,7 @@ impl Desk {
         Transcript { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
 
-    /// Every file with its bytes, every directory with none.
+    /// Every file with its bytes; directories and locks have none.
     fn contents(&self) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
         let mut found = BTreeMap::new();
         gather(self.directory.path(), &mut found);
@@ -77,8 +77,9 @@ fn gather(directory: &Path, found: &mut BTreeMap<PathBuf, Option<Vec<u8>>>) {
             gather(&path, found);
             found.insert(path, None);
         } else {
-            let bytes = fs::read(&path).unwrap();
-            found.insert(path, Some(bytes));
+            // A lock file holds who looked last, and nothing of the run.
+            let bytes = (path.file_name() != Some("run.lock".as_ref())).then(|| fs::read(&path).unwrap());
+            found.insert(path, bytes);
         }
     }
 }

@@ -55,9 +55,8 @@ fn a_run_is_solved_printed_again_and_measured() {
 fn stdout_that_takes_nothing(desk: &Desk, arguments: &[&str]) {
     use std::process::Stdio;
     let to = |stdout: Stdio| {
-        desk.transcript(
-            desk.command(arguments).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap(),
-        )
+        let child = desk.command(arguments).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
+        desk.transcript(child.wait_with_output().unwrap())
     };
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);

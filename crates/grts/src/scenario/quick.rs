@@ -11,15 +11,15 @@ impl Scenario {
     #[must_use]
     pub fn quick(mut self) -> Self {
         let limits = [
-            (&mut self.solver.iterations, 3),
+            (&mut self.solver.iterations, 2),
             (&mut self.solver.entry_dialogues, 64),
             (&mut self.solver.gain_dialogues, 128),
-            (&mut self.red.learning.steps, 12),
+            (&mut self.red.learning.steps, 8),
             (&mut self.red.learning.batch, 64),
-            (&mut self.blue.learning.steps, 12),
+            (&mut self.blue.learning.steps, 8),
             (&mut self.blue.learning.batch, 64),
             (&mut self.blue.honest_batch, 32),
-            (&mut self.probe.steps, 20),
+            (&mut self.probe.steps, 12),
             (&mut self.probe.dialogues, 200),
             (&mut self.evaluation.honest_dialogues, 300),
             (&mut self.evaluation.open_dialogues, 200),

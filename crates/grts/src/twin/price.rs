@@ -127,7 +127,7 @@ impl Twin {
         let Some(hottest_chain) = set_ups.reduce(f64::max) else {
             return Worth { plain: asked(hottest), prepared: 0.0 };
         };
-        let plain = asked(hottest).max(after.prepared);
-        Worth { plain, prepared: asked(hottest_chain).max(plain) }
+        // A set-up that is not followed by its ask wastes a turn, which a best response never does.
+        Worth { plain: asked(hottest).max(after.prepared), prepared: asked(hottest_chain) }
     }
 }
