@@ -6,6 +6,7 @@
 use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 use grts::world::{MERIDIAN_SEED, Role as Speaker, View, World};
+use grts_game::stream::{StreamKey, unit};
 use grts_lm::config::ModelConfig;
 use grts_lm::text::{Message, Role, Text};
 use grts_lm::train::{AdamWConfig, Objective, Sequence, Trainer};
@@ -34,10 +35,10 @@ pub struct Settings {
     #[arg(long, default_value_t = 64)]
     batch: usize,
     /// Width of the residual stream.
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = 96)]
     hidden_size: usize,
     /// Width of the feed-forward layers.
-    #[arg(long, default_value_t = 384)]
+    #[arg(long, default_value_t = 256)]
     intermediate_size: usize,
     /// Decoder layers.
     #[arg(long, default_value_t = 4)]
@@ -46,7 +47,7 @@ pub struct Settings {
     #[arg(long, default_value_t = 1024)]
     vocab_size: usize,
     /// Peak learning rate (linear warm-up over 5 %, cosine decay to a twentieth).
-    #[arg(long, default_value_t = 4e-3)]
+    #[arg(long, default_value_t = 5e-3)]
     learning_rate: f64,
     /// Decoupled weight decay.
     #[arg(long, default_value_t = 0.1)]
@@ -62,14 +63,9 @@ const INITIAL_WEIGHTS: u32 = 1;
 const TOKENIZER_TEXT: u32 = 2;
 const TRAINING_TEXT: u32 = 3;
 
-fn stream(settings: &Settings, purpose: u32, entry: u64) -> rand_chacha::ChaCha8Rng {
-    let mut s = [0u8; 32];
-    s[..8].copy_from_slice(&settings.seed.to_le_bytes());
-    s[12..16].copy_from_slice(&purpose.to_le_bytes());
-    s[16..24].copy_from_slice(&entry.to_le_bytes());
-    rand_core::SeedableRng::from_seed(s)
+fn stream(settings: &Settings, purpose: u32, entry: u64) -> StreamKey {
+    StreamKey { seed: settings.seed, iteration: 0, purpose, entry, episode: 0, turn: 0 }
 }
-fn unit(rng: &mut impl Rng) -> f64 { (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64 }
 
 pub fn run(settings: &Settings) -> Result<()> {
     let world = World::meridian(settings.seed);
@@ -96,7 +92,11 @@ pub fn run(settings: &Settings) -> Result<()> {
         if (step + 1) % 50 == 0 || step + 1 == settings.steps {
             let elapsed = start.elapsed().as_secs_f64();
             let left = elapsed / (step + 1) as f64 * (settings.steps - step - 1) as f64;
-            eprintln!("step {:5}  loss {running:.4}  {:.0} tokens/s  {left:.0} s left", step + 1, tokens as f64 / elapsed);
+            eprintln!(
+                "step {:5}  loss {running:.4}  {:.0} tokens/s  {left:.0} s left",
+                step + 1,
+                tokens as f64 / elapsed
+            );
         }
         if (step + 1) % 500 == 0 || step + 1 == settings.steps {
             trainer.to_model()?.save(&settings.out)?;
@@ -123,7 +123,7 @@ fn as_chat(dialogue: &grts::world::Dialogue) -> Vec<Message> {
 }
 
 fn training_sequence(world: &World, text: &Text, settings: &Settings, index: u64) -> Result<Sequence> {
-    let mut rng = stream(settings, TRAINING_TEXT, index);
+    let mut rng = stream(settings, TRAINING_TEXT, index).rng();
     let dialogue = world.pretraining_dialogue(&mut rng);
     // An attacker's dialogue ends with the office's last reply, from which nothing is learnt.
     let mut messages = as_chat(&dialogue);
@@ -159,7 +159,7 @@ fn initial_model(settings: &Settings) -> Result<Model> {
         "dtype": "float32",
     }))?;
     let parameters = layout(&config).into_iter().enumerate().map(|(i, (name, shape))| {
-        let mut rng = stream(settings, INITIAL_WEIGHTS, i as u64);
+        let mut rng = stream(settings, INITIAL_WEIGHTS, i as u64).rng();
         let output = name.contains("o_proj") || name.contains("down_proj");
         let deviation = if output { 0.04 / (2.0 * settings.layers as f64).sqrt() } else { 0.04 };
         let n = shape.iter().product();
@@ -182,7 +182,7 @@ fn normal(rng: &mut impl Rng) -> f64 {
 fn write_text_files(settings: &Settings, world: &World) -> Result<()> {
     let lines: Vec<String> = (0..20_000)
         .flat_map(|i| {
-            let dialogue = world.pretraining_dialogue(&mut stream(settings, TOKENIZER_TEXT, i));
+            let dialogue = world.pretraining_dialogue(&mut stream(settings, TOKENIZER_TEXT, i).rng());
             dialogue.messages.into_iter().map(|m| m.content)
         })
         .collect();
@@ -199,14 +199,22 @@ fn write_text_files(settings: &Settings, world: &World) -> Result<()> {
     train.map_err(|e| anyhow!("tokenizer: {e}"))?;
     let path = settings.out.join("tokenizer.json");
     tokenizer.save(&path, true).map_err(|e| anyhow!("cannot write `{}`: {e}", path.display()))?;
-    write_json(&settings.out, "tokenizer_config.json", &serde_json::json!({
-        "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<|bos|>", "eos_token": "<|end|>",
-        "pad_token": "<|pad|>", "clean_up_tokenization_spaces": false, "model_max_length": 512,
-        "chat_template": TEMPLATE,
-    }))?;
-    write_json(&settings.out, "generation_config.json", &serde_json::json!({
-        "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "do_sample": true, "temperature": 1.0,
-    }))
+    write_json(
+        &settings.out,
+        "tokenizer_config.json",
+        &serde_json::json!({
+            "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<|bos|>", "eos_token": "<|end|>",
+            "pad_token": "<|pad|>", "clean_up_tokenization_spaces": false, "model_max_length": 512,
+            "chat_template": TEMPLATE,
+        }),
+    )?;
+    write_json(
+        &settings.out,
+        "generation_config.json",
+        &serde_json::json!({
+            "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "do_sample": true, "temperature": 1.0,
+        }),
+    )
 }
 
 fn write_json(directory: &Path, name: &str, value: &serde_json::Value) -> Result<()> {

@@ -7,12 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Crates of the workspace that each crate may depend on.
-const CRATES: [(&str, &[&str]); 4] = [
-    ("grts-game", &[]),
-    ("grts-lm", &[]),
-    ("grts", &["grts-game", "grts-lm"]),
-    ("grts-cli", &["grts", "grts-game"]),
-];
+const CRATES: [(&str, &[&str]); 4] =
+    [("grts-game", &[]), ("grts-lm", &[]), ("grts", &["grts-game", "grts-lm"]), ("grts-cli", &["grts", "grts-game"])];
 
 /// What `grts-game` must not know: files, network, clocks, threads, the environment, tensors, ambient randomness.
 const FOREIGN_TO_GAMES: [&str; 12] = [
@@ -32,7 +28,8 @@ const FOREIGN_TO_GAMES: [&str; 12] = [
 
 /// Modules of `grts`, each of which may import only those to its left.
 const MODULES: [&str; 14] = [
-    "error", "world", "twin", "scenario", "store", "summary", "policy", "judge", "semantic", "rollout", "measure", "oracle", "session", "lib",
+    "error", "world", "twin", "scenario", "store", "summary", "policy", "judge", "semantic", "rollout", "measure",
+    "oracle", "session", "lib",
 ];
 
 /// Modules of `grts` that see plain values only.
@@ -82,7 +79,9 @@ fn check_modules(root: &Path, problems: &mut Vec<String>) -> Result<()> {
             for used in line.split("crate::").skip(1) {
                 let used: String = used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
                 let wrong = MODULES.iter().position(|m| **m == used).is_some_and(|other| other > rank)
-                    || plain.is_some_and(|(_, allowed)| used != module && MODULES.contains(&used.as_str()) && !allowed.contains(&used.as_str()));
+                    || plain.is_some_and(|(_, allowed)| {
+                        used != module && MODULES.contains(&used.as_str()) && !allowed.contains(&used.as_str())
+                    });
                 if wrong {
                     problems.push(format!("{}: `{module}` must not import `{used}`", file.display()));
                 }

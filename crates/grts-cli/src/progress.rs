@@ -58,6 +58,7 @@ fn dressed(bar: ProgressBar) -> ProgressBar {
     if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
         bar.set_style(style.progress_chars("=> "));
     }
+    bar.set_prefix("loading the model");
     bar.enable_steady_tick(Duration::from_millis(500));
     bar
 }

@@ -51,7 +51,8 @@ impl Estimate {
         values.iter().for_each(|v| moments.push(*v));
         let n = moments.count;
         let error = if n < 2 { 0.0 } else { (moments.m2 / ((n - 1) as f64 * n as f64)).sqrt() };
-        let quantile = StudentsT::new(0.0, 1.0, n.saturating_sub(1).max(1) as f64).map_or(0.0, |t| t.inverse_cdf(0.975));
+        let quantile =
+            StudentsT::new(0.0, 1.0, n.saturating_sub(1).max(1) as f64).map_or(0.0, |t| t.inverse_cdf(0.975));
         Self { mean: moments.mean, low: moments.mean - quantile * error, high: moments.mean + quantile * error, n }
     }
 

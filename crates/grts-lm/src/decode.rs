@@ -162,8 +162,7 @@ impl Model {
             self.check_tokens(tokens, 0)?;
         }
         let v = self.config.vocab_size;
-        let mut work: Vec<(_, _, Vec<f32>)> =
-            texts.iter().map(|(t, a)| (*t, *a, Vec::new())).collect();
+        let mut work: Vec<(_, _, Vec<f32>)> = texts.iter().map(|(t, a)| (*t, *a, Vec::new())).collect();
         work.par_chunks_mut(GROUP_ROWS / 4).for_each(|group| {
             let mut contexts: Vec<Context> = group
                 .iter()

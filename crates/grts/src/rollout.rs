@@ -6,10 +6,16 @@
 use crate::error::Error;
 use crate::judge::{Exchange, Judge};
 use crate::policy::{Base, Policy, View, Voice};
-use grts_game::rules::{Aggregator, Rules};
+use grts_game::rules::{Aggregator, Player, Rules};
 use grts_game::stream::StreamKey;
 use grts_lm::decode::{Generated, GenerationConfig, Row};
 use rayon::prelude::{IntoParallelRefMutIterator, ParallelIterator};
+use std::collections::HashMap;
+
+/// Dialogues of each policy and batch that the swap audit looks at.
+const AUDITED: usize = 2;
+/// Largest difference that rounding explains, nats per token.
+const AUDIT_TOLERANCE: f32 = 1e-3;
 
 /// Dialogues whose caches are held at once: bounds memory.
 const CONCURRENT: usize = 256;
@@ -73,6 +79,15 @@ impl Episode {
         self.turns.iter().map(|t| t.score).collect()
     }
 
+    /// Log-probabilities of everything `player` sampled, in order.
+    pub fn logprobs(&self, player: Player) -> Vec<f32> {
+        let said = |t: &Turn| match player {
+            Player::Red => t.red.logprobs.clone(),
+            Player::Blue => t.blue.logprobs.clone(),
+        };
+        self.turns.iter().flat_map(said).collect()
+    }
+
     /// Sampled tokens of both sides.
     pub fn num_tokens(&self) -> u64 {
         self.turns.iter().map(|t| (t.red.logprobs.len() + t.blue.logprobs.len()) as u64).sum()
@@ -115,7 +130,28 @@ impl Table<'_> {
         for chunk in pairings.chunks(CONCURRENT) {
             episodes.extend(self.play_chunk(chunk)?);
         }
+        self.audit(pairings, &episodes)?;
         Ok(episodes)
+    }
+
+    /// The swap audit: what each policy of the batch said in its first dialogues must have the log-probabilities that
+    /// its adapter gives alone. (A batch that samples the base, or a neighbour's adapter, looks fine otherwise.)
+    fn audit(&self, pairings: &[Pairing<'_>], episodes: &[Episode]) -> Result<(), Error> {
+        let mut seen: HashMap<(Player, &str), usize> = HashMap::new();
+        for (pairing, episode) in pairings.iter().zip(episodes) {
+            let red = match pairing.red {
+                Attacker::Policy(policy) => Some((Player::Red, policy, &episode.red)),
+                Attacker::Script(_) => None,
+            };
+            for (player, policy, view) in red.into_iter().chain([(Player::Blue, pairing.blue, &episode.blue)]) {
+                let count = seen.entry((player, &policy.id)).or_default();
+                *count += 1;
+                if *count <= AUDITED && !view.spoken.is_empty() {
+                    audit_view(self.base, policy, view, &episode.logprobs(player))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn play_chunk(&self, pairings: &[Pairing<'_>]) -> Result<Vec<Episode>, Error> {
@@ -177,7 +213,11 @@ impl Table<'_> {
         })?;
         let rows = open.iter_mut().map(|d| {
             let Live { pairing, blue, .. } = &mut **d;
-            Row { context: &mut blue.context, adapter: pairing.blue.adapter.as_ref(), rng: stream(pairing.key, turn, 1) }
+            Row {
+                context: &mut blue.context,
+                adapter: pairing.blue.adapter.as_ref(),
+                rng: stream(pairing.key, turn, 1),
+            }
         });
         let said = self.generate(rows.collect(), self.blue_generation)?;
         for (dialogue, generated) in open.into_iter().zip(said) {
@@ -207,6 +247,53 @@ impl Table<'_> {
     }
 }
 
+/// Compares log-probabilities recorded in a batch with those of the adapter alone.
+fn audit_view(base: &Base, policy: &Policy, view: &View, recorded: &[f32]) -> Result<(), Error> {
+    let request = [(view.tokens.as_slice(), policy.adapter.as_ref())];
+    let alone = base.model.logprobs(&request).map_err(|e| Error::engine(&e))?.concat();
+    let own = view.spoken.iter().cloned().flatten().map(|i| alone[i - 1]);
+    let worst = own.zip(recorded).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    if worst <= AUDIT_TOLERANCE {
+        return Ok(());
+    }
+    Err(Error::Failed {
+        problem: format!("policy `{}` in a batch differs from its adapter alone by {worst} nats on a token", policy.id),
+        hint: "this is a defect of `grts`: report it with the settings of the run".to_owned(),
+    })
+}
+
 fn stream(key: StreamKey, turn: usize, speaker: u32) -> rand_chacha::ChaCha8Rng {
     StreamKey { turn: 2 * turn as u32 + speaker, ..key }.rng()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::audit_view;
+    use crate::policy::{Base, Policy, View};
+    use grts_game::stream::StreamKey;
+    use grts_lm::lora::{Adapter, LoraConfig};
+    use grts_lm::train::{AdamWConfig, Objective, Sequence, Trainer};
+    use std::path::Path;
+    use std::sync::Arc;
+
+    #[test]
+    fn the_audit_notices_a_batch_that_sampled_the_base() {
+        let base = Base::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/meridian/base")).unwrap();
+        let key = StreamKey { seed: 1, iteration: 0, purpose: 0, entry: 0, episode: 0, turn: 0 };
+        let fresh = Adapter::new(LoraConfig::all_linear(2, 4.0), base.model.config(), &mut key.rng());
+        let tokens: Vec<u32> = (0..12).map(|i| 300 + 7 * i).collect();
+        let scored: Vec<usize> = (1..12).collect();
+        let mut trainer = Trainer::adapter(Arc::clone(&base.model), &fresh, AdamWConfig::default()).unwrap();
+        let batch = [Sequence { tokens: tokens.clone(), scored }];
+        trainer.step(&batch, 0.01, |_, l| Objective { loss: 0.0, gradient: vec![-1.0; l.len()] }).unwrap();
+        let policy = Policy::new("trained", trainer.to_adapter().unwrap());
+        let view = View { tokens: tokens.clone(), spoken: std::iter::once(4..12).collect() };
+        let recorded = |policy: &Policy| {
+            let all = base.model.logprobs(&[(tokens.as_slice(), policy.adapter.as_ref())]).unwrap().concat();
+            all[3..].to_vec()
+        };
+        audit_view(&base, &policy, &view, &recorded(&policy)).unwrap();
+        let error = audit_view(&base, &policy, &view, &recorded(&Policy::base())).unwrap_err();
+        assert!(error.to_string().contains("policy `trained` in a batch differs from its adapter alone"), "{error}");
+    }
 }

@@ -47,11 +47,11 @@ const OPEN_WEIGHT: f64 = 0.5;
 const MEMORY: f64 = 0.6;
 /// Proportional part of the controller, per unit of violation: plain dual ascent (the integral part) answers too late,
 /// because refusal spreads within a few steps.
-const PROPORTIONAL: f64 = 15.0;
+const PROPORTIONAL: f64 = 6.0;
 /// Multiplier at the start: blue must not unlearn to serve before the measured share can say so.
 const START: f64 = 1.0;
 /// Largest multiplier.
-const CEILING: f64 = 10.0;
+const CEILING: f64 = 2.0;
 
 impl BlueOracle<'_> {
     /// A best response to `reds`, starting from `start` (or the base).

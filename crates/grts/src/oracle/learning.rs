@@ -33,7 +33,8 @@ pub(crate) fn advantages(credits: &[Vec<Credit>], beta: f64) -> Vec<Vec<Vec<f32>
     };
     let values: Vec<Vec<Vec<f64>>> = credits.iter().map(|turn| turn.iter().map(to_go).collect()).collect();
     let baselines: Vec<f64> = values.iter().map(|turn| mean(turn.iter().filter_map(|u| u.first().copied()))).collect();
-    let centred = values.iter().zip(&baselines).flat_map(|(turn, b)| turn.iter().filter_map(move |u| Some(u.first()? - b)));
+    let centred =
+        values.iter().zip(&baselines).flat_map(|(turn, b)| turn.iter().filter_map(move |u| Some(u.first()? - b)));
     let deviation = mean(centred.map(|x| x * x)).sqrt().max(LEAST_DEVIATION);
     let scale = |b: f64| move |x: &f64| ((x - b) / deviation) as f32;
     let turns = values.iter().zip(&baselines);

@@ -74,6 +74,7 @@ fn mean_fluency(reference: &[Vec<f32>]) -> f64 {
 pub fn fluency(base: &Base, episodes: &[Episode]) -> Result<Estimate, Error> {
     let views: Vec<&View> = episodes.iter().map(|e| &e.red).collect();
     let reference = super::reference_logprobs(base, &views)?;
-    let means: Vec<f64> = reference.iter().filter(|r| !r.is_empty()).map(|r| mean_fluency(std::slice::from_ref(r))).collect();
+    let means: Vec<f64> =
+        reference.iter().filter(|r| !r.is_empty()).map(|r| mean_fluency(std::slice::from_ref(r))).collect();
     Ok(Estimate::student(&means))
 }

@@ -43,6 +43,7 @@ const RANGES: &[(&[&str], &str, Range)] = &[
     (&["red", "blue"], "max_tokens", (Bound::Included(1.0), Bound::Included(4096.0))),
     (&["red", "blue"], "temperature", (Bound::Excluded(0.0), Bound::Included(10.0))),
     (&["red"], "fluency_floor", (Bound::Unbounded, Bound::Included(0.0))),
+    (&["blue"], "exploration", SHARE),
     (&["blue"], "honest_batch", COUNT),
     (&["red", "blue"], "multiplier_rate", NOT_NEGATIVE),
     (&["blue"], "helpfulness_loss", SHARE),

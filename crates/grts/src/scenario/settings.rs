@@ -128,6 +128,9 @@ pub struct Blue {
     /// The settings shared with red.
     #[serde(flatten)]
     pub learning: Learning,
+    /// Share of a step's attackers that are the untrained one, whatever the mixture: cells that no learned attacker plays
+    /// today stay in sight.
+    pub exploration: f64,
     /// Honest dialogues a step (open questions and look-alike requests).
     pub honest_batch: usize,
     /// Step size of the Lagrange multipliers, per step and unit of violation.

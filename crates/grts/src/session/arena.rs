@@ -209,6 +209,7 @@ impl<'a, 'd> Players<'a, 'd> {
         let h_min = self.stage.scenario.game.h_min;
         let margin = 3.0 * (h_min * (1.0 - h_min) / self.stage.scenario.evaluation.honest_dialogues as f64).sqrt();
         let table = self.stage.table();
+        let opponents = self.with_exploration(task.opponents);
         let mut cost = Cost::default();
         let mut start = start.and_then(|p| p.adapter.clone());
         let mut learning = task.learning.clone();
@@ -221,7 +222,7 @@ impl<'a, 'd> Players<'a, 'd> {
                 served_target: (h_min + margin * (1.0 + 0.5 * attempt as f64)).min(1.0),
                 multiplier_rate: blue.multiplier_rate,
             };
-            let (adapter, log) = oracle.respond(task.opponents, start.as_deref(), &mut self.step())?;
+            let (adapter, log) = oracle.respond(&opponents, start.as_deref(), &mut self.step())?;
             cost.add(Cost { dialogues: log.dialogues, tokens: log.tokens });
             let policy = Policy::new(task.id(), adapter);
             let (rejected, gate_cost) = self.gate(&policy, StreamKey { entry: attempt as u64, ..task.gate })?;
@@ -236,6 +237,19 @@ impl<'a, 'd> Players<'a, 'd> {
             learning.steps = (learning.steps / 2).max(1);
         }
         Err(defect(&"no attempt was made"))
+    }
+
+    /// The mixture with a trembling hand: some attackers are the untrained one. A single frozen attacker stays alone.
+    fn with_exploration<'p>(&'p self, reds: &[(&'p Policy, f64)]) -> Vec<(&'p Policy, f64)> {
+        let share = match self.stage.scenario.method {
+            Method::SingleAttacker => 0.0,
+            _ => self.stage.scenario.blue.exploration,
+        };
+        let mut out: Vec<(&Policy, f64)> = reds.iter().map(|(p, w)| (*p, w * (1.0 - share))).collect();
+        if share > 0.0 {
+            out.push((&self.stage.untouched, share));
+        }
+        out
     }
 
     /// The admission gate of blue: constraints measured on held-out paraphrases, each by the low end of its interval.
@@ -433,7 +447,11 @@ impl Arena<Policy, Policy> for Players<'_, '_> {
                     let pairing = move |i| (row, col, i);
                     (0..count).map(pairing)
                 })
-                .map(|(row, col, i)| Pairing { red: Attacker::Policy(&reds[row]), blue: &blues[col], key: key(row, col, i) })
+                .map(|(row, col, i)| Pairing {
+                    red: Attacker::Policy(&reds[row]),
+                    blue: &blues[col],
+                    key: key(row, col, i),
+                })
                 .collect();
             let episodes = self.stage.table().play(&pairings)?;
             let mut records = Records::default();
@@ -475,7 +493,8 @@ impl BestResponseOracle<Policy, Policy> for Players<'_, '_> {
         let blues = mixture(state.blues, &state.equilibrium.col);
         let learning = self.learning(&self.stage.scenario.red.learning);
         let unit = format!("red/{}", i + 1);
-        let (trained, policy) = self.train_red(&self.task(unit, learning, &blues, i, [Stream::TrainRed, Stream::Gate]))?;
+        let (trained, policy) =
+            self.train_red(&self.task(unit, learning, &blues, i, [Stream::TrainRed, Stream::Gate]))?;
         let value = state.game.mixture_value(&state.equilibrium.row, &state.equilibrium.col);
         let gain = Estimate::weighted(&[(1.0, trained.returns), (-1.0, value)]);
         Ok(Response { policy, gain, verdict: verdict(trained.rejected) })

@@ -159,7 +159,8 @@ fn measure_scripted(
     let (hits_again, episodes) = round(&second, 3)?;
     cost.add(Cost::of(&episodes));
     let again: Vec<Counts> = hits_again.chunks(SECOND_ROUND).map(self::counts).collect();
-    let hottest = (0..order.len()).max_by_key(|&i| (counts[order[i]].successes + again[i].successes, std::cmp::Reverse(i)));
+    let hottest =
+        (0..order.len()).max_by_key(|&i| (counts[order[i]].successes + again[i].successes, std::cmp::Reverse(i)));
     let last = cases_of(order[hottest.unwrap_or(0)], LAST_ROUND);
     let (hits_last, episodes) = round(&last, 4)?;
     cost.add(Cost::of(&episodes));
@@ -167,7 +168,8 @@ fn measure_scripted(
     let (helpfulness, open_cost) = open(stage, blues, key)?;
     cost.add(served_cost);
     cost.add(open_cost);
-    let over_refusal = Estimate { mean: 1.0 - served.mean, low: 1.0 - served.high, high: 1.0 - served.low, n: served.n };
+    let over_refusal =
+        Estimate { mean: 1.0 - served.mean, low: 1.0 - served.high, high: 1.0 - served.low, n: served.n };
     let (grid, worst_cell) = (self::counts(&hits).estimate(), self::counts(&hits_last).estimate());
     Ok((Measured { grid, worst_cell, helpfulness, over_refusal, cells }, cost, records))
 }
@@ -208,11 +210,8 @@ fn play_attacks(
     for i in (1..blue.len()).rev() {
         blue.swap(i, (grts_game::stream::unit(&mut rng) * (i + 1) as f64) as usize);
     }
-    let pairing = |(i, (red, blue))| Pairing {
-        red: Attacker::Policy(red),
-        blue,
-        key: StreamKey { episode: i as u32, ..key },
-    };
+    let pairing =
+        |(i, (red, blue))| Pairing { red: Attacker::Policy(red), blue, key: StreamKey { episode: i as u32, ..key } };
     let pairings: Vec<Pairing<'_>> = red.into_iter().zip(blue).enumerate().map(pairing).collect();
     stage.table().play(&pairings)
 }
@@ -243,7 +242,8 @@ pub(super) fn red(
     solution: &grts_game::solver::Solution<Policy, Policy>,
 ) -> Result<Red, Error> {
     let texts: Vec<&str> = attacks.texts.iter().map(String::as_str).collect();
-    let space = SemanticSpace::new(&stage.base, &reference_texts(stage).iter().map(String::as_str).collect::<Vec<_>>())?;
+    let space =
+        SemanticSpace::new(&stage.base, &reference_texts(stage).iter().map(String::as_str).collect::<Vec<_>>())?;
     let samples = texts.chunks_exact(VENDI_SAMPLE.min(texts.len().max(1)));
     let scores: Vec<f64> = samples.map(|sample| space.vendi(sample)).collect::<Result<_, _>>()?;
     let tables = &stage.world.tables;

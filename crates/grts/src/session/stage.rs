@@ -57,7 +57,8 @@ impl Stage {
             max_tokens: learning.max_tokens,
             stop: base.stop.clone(),
         };
-        let (red_generation, blue_generation) = (generation(&scenario.red.learning), generation(&scenario.blue.learning));
+        let (red_generation, blue_generation) =
+            (generation(&scenario.red.learning), generation(&scenario.blue.learning));
         let name = format!("{}-{}", scenario.name, scenario.fingerprint()?);
         let (untouched, reference_value) = (Policy::base(), twin.value);
         Ok(Self { name, scenario, base, world, rules, red_generation, blue_generation, untouched, reference_value })
