@@ -147,7 +147,7 @@ fn special(text: &Text, token: &str) -> Result<u32> {
     text.token_id(token).ok_or_else(|| anyhow!("the tokenizer has no `{token}`"))
 }
 
-/// Normal weights with deviation 0.02 · √(128 / d), output projections scaled down by depth; norms at 1.
+/// Normal weights with deviation 0.04, in output projections divided by √(2 · layers); norms at 1.
 fn initial_model(settings: &Settings) -> Result<Model> {
     let config: ModelConfig = serde_json::from_value(serde_json::json!({
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": settings.vocab_size,

@@ -9,7 +9,6 @@ use crate::{output, signals, table};
 use grts::error::Error;
 use grts::session::{self, EvaluationSettings};
 use grts::store::RunDir;
-use std::sync::atomic::AtomicBool;
 
 /// Measures and prints.
 pub fn run(arguments: &Eval) -> Result<(), Error> {
@@ -18,7 +17,7 @@ pub fn run(arguments: &Eval) -> Result<(), Error> {
     let dialogues = usize::try_from(arguments.dialogues).unwrap_or(usize::MAX);
     let settings = EvaluationSettings { seed: arguments.seed, dialogues };
     let mut progress = Progress::on_stderr();
-    let measured = session::evaluate(&run, &settings, &AtomicBool::new(false), &mut progress);
+    let measured = session::evaluate(&run, &settings, &mut progress);
     progress.close();
     let evaluation = measured?;
     let hint = "send stdout where there is space and measure again";

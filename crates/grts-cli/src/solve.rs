@@ -6,8 +6,8 @@
 use crate::args::Solve;
 use crate::resume::to_the_end;
 use grts::error::Error;
-use grts::policy::Base;
-use grts::scenario::{Model, Scenario};
+use grts::scenario::Scenario;
+use grts::session;
 use grts::store::{Manifest, RunDir};
 use std::fs;
 use std::io;
@@ -19,7 +19,7 @@ const RUNS: &str = "runs";
 /// Starts a run and plays it to its end.
 pub fn run(arguments: &Solve) -> Result<(), Error> {
     let scenario = settings(arguments)?;
-    check_model(&scenario.base.model)?;
+    session::check(&scenario)?;
     let manifest = Manifest::new(scenario);
     let run = match &arguments.run_dir {
         Some(path) => RunDir::create_at(path, &manifest)?,
@@ -60,14 +60,6 @@ fn read(path: &Path) -> Result<String, Error> {
         },
         _ => Error::io("read", path, error),
     })
-}
-
-/// Loads the model once for its errors alone: the run loads it again, after its directory has been made.
-fn check_model(model: &Model) -> Result<(), Error> {
-    match model {
-        Model::Builtin => Ok(()),
-        Model::Directory(path) => Base::load(path).map(drop),
-    }
 }
 
 #[cfg(test)]

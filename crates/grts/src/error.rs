@@ -180,6 +180,10 @@ impl Error {
 
     /// A request that the language engine refused in the middle of a run.
     pub(crate) fn engine(error: &grts_lm::Error) -> Self {
+        if let grts_lm::Error::Io { action, path, source } = error {
+            let kind = || io::Error::from(source.kind());
+            return Self::io(action, path, source.raw_os_error().map_or_else(kind, io::Error::from_raw_os_error));
+        }
         Self::Failed {
             problem: error.to_string(),
             hint: "the run keeps everything that was committed before".to_owned(),

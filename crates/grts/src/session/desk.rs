@@ -128,7 +128,8 @@ pub(super) fn unit<T: Serialize + DeserializeOwned>(
     compute: impl FnOnce() -> Result<(T, Cost, Records), Error>,
 ) -> Result<(T, bool), Error> {
     desk.borrow().check()?;
-    if let Some(stored) = desk.borrow().run.unit::<Stored<T>>(key)? {
+    let committed = desk.borrow().run.unit::<Stored<T>>(key)?;
+    if let Some(stored) = committed {
         desk.borrow_mut().cost.add(stored.cost);
         return Ok((stored.output, false));
     }

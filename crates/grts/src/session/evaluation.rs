@@ -17,7 +17,6 @@ use grts_game::stream::StreamKey;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::sync::atomic::AtomicBool;
 
 /// Scripted measurements of one blue.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -337,7 +336,6 @@ pub struct Evaluation {
 pub fn evaluate(
     run: &RunDir,
     settings: &EvaluationSettings,
-    _interrupt: &AtomicBool,
     reporter: &mut dyn Reporter,
 ) -> Result<Evaluation, Error> {
     let stage = Stage::set(run.manifest().scenario.clone())?;

@@ -13,7 +13,7 @@ pub use desk::{Reporter, Status};
 pub use evaluation::{CellReport, Evaluation, EvaluationSettings, evaluate};
 
 use crate::error::Error;
-use crate::scenario::Method;
+use crate::scenario::{Method, Scenario};
 use crate::store::{Records, RunDir};
 use crate::summary::{Blue, Exploitability, ProbeGains, Summary};
 use arena::Players;
@@ -23,6 +23,14 @@ use grts_game::solver::{Config, Solution, solve};
 use stage::Stage;
 use std::cell::RefCell;
 use std::sync::atomic::AtomicBool;
+
+/// Loads and checks everything that `scenario` names, so that a wrong one never makes a run directory.
+///
+/// # Errors
+/// What [`run`] would fail with before its first unit.
+pub fn check(scenario: &Scenario) -> Result<(), Error> {
+    Stage::set(scenario.clone()).map(drop)
+}
 
 /// Runs, or goes on with, a run to its end; writes `summary.json` and returns it.
 ///

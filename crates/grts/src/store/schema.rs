@@ -171,7 +171,8 @@ fn cannot_grow(directory: &Path) -> bool {
     let probe = files::partial_of(&directory.join("space"));
     let grown = files::open_private(&probe).and_then(|mut file| {
         file.seek(SeekFrom::Start(longest))?;
-        file.write_all(&[0; 4096])?;
+        // As much as SQLite's shared-memory file, the largest step that it takes.
+        file.write_all(&[0; 32 * 1024])?;
         file.sync_all()
     });
     let _ = files::remove(&probe);
