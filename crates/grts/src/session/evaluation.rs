@@ -333,11 +333,7 @@ pub struct Evaluation {
 ///
 /// # Errors
 /// [`Error::Run`] when the run has no summary yet, and whatever stops the dialogues.
-pub fn evaluate(
-    run: &RunDir,
-    settings: &EvaluationSettings,
-    reporter: &mut dyn Reporter,
-) -> Result<Evaluation, Error> {
+pub fn evaluate(run: &RunDir, settings: &EvaluationSettings, reporter: &mut dyn Reporter) -> Result<Evaluation, Error> {
     let stage = Stage::set(run.manifest().scenario.clone())?;
     let profile: Profile = super::desk::stored(run, PROFILE)?.ok_or_else(|| Error::Run {
         path: run.path().to_owned(),
