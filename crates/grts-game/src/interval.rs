@@ -120,11 +120,14 @@ fn whole_successes(p: f64, spread: f64, n: f64) -> Option<u64> {
 }
 
 /// Relative-entropy bound and empirical Bernstein bound intersected, each missing with probability δ/2; unit range.
+///
+/// The first errs on two sides, δ/4 each. The second rests on three events, δ/6 each: the mean from above, from below,
+/// and the sample variance.
 fn distribution_free(p: f64, variance: f64, n: u64) -> Estimate {
-    let (count, log) = (n as f64, (4.0 / DELTA).ln());
+    let (count, entropy_log, log) = (n as f64, (4.0 / DELTA).ln(), (6.0 / DELTA).ln());
     let bernstein =
         if n < 2 { f64::INFINITY } else { (2.0 * variance * log / count).sqrt() + 7.0 * log / (3.0 * (count - 1.0)) };
-    let outside = |q: f64| relative_entropy(p, q) > log / count;
+    let outside = |q: f64| relative_entropy(p, q) > entropy_log / count;
     let low = bisect(0.0, p, outside).max(p - bernstein);
     let high = 1.0 - bisect(0.0, 1.0 - p, |q| outside(1.0 - q)).max(1.0 - p - bernstein);
     Estimate { mean: p, low, high, n }
@@ -275,5 +278,14 @@ mod tests {
     fn cutting_keeps_the_order() {
         let cut = Estimate { mean: -0.1, low: -0.4, high: 0.2, n: 3 }.within(0.0, 1.0);
         assert_eq!((cut.low, cut.mean, cut.high), (0.0, 0.0, 0.2));
+    }
+
+    #[test]
+    fn student_has_the_published_quantile_and_no_width_below_two_values() {
+        // Three values: t(0.975, 2) = 4.302653; mean 2, deviation 1.
+        let estimate = Estimate::student(&[1.0, 2.0, 3.0]);
+        let half = 4.302_652_729_911_275 / 3f64.sqrt();
+        assert!((estimate.high - 2.0 - half).abs() < 1e-6 && (2.0 - estimate.low - half).abs() < 1e-6, "{estimate:?}");
+        assert_eq!(Estimate::student(&[0.5]), Estimate { mean: 0.5, low: 0.5, high: 0.5, n: 1 });
     }
 }

@@ -1,7 +1,7 @@
 //! Plays dialogues in batches: a whole row or column of the meta-game, a training batch, or a scripted test at once.
 //!
-//! Each dialogue draws from its own keyed stream, so its text does not depend on what else is in the batch, on threads, or
-//! on whether the run was resumed. Only a dialogue's tokens are kept; its KV caches live until its last turn.
+//! Each dialogue draws from its own keyed stream, so its text does not depend on threads or on whether the run was resumed,
+//! and on the rest of its batch only through the last bits of matrix products. A resume replays the same batches. Only a dialogue's tokens are kept; its KV caches live until its last turn.
 
 use crate::error::Error;
 use crate::judge::{Exchange, Judge};

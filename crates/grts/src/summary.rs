@@ -69,7 +69,7 @@ pub struct BlueReport {
     pub asr_by_turn: Vec<Estimate>,
     /// Mean of the held-out grid of scripted attacks.
     pub grid_asr: Estimate,
-    /// Its hottest cell, chosen on one half of the dialogues and measured on the other.
+    /// Its hottest cell: found by successive halving, reported on dialogues that chose nothing.
     pub worst_cell_asr: Estimate,
     /// ASR of a fresh best response trained against this blue.
     pub probe_asr: Estimate,
@@ -86,7 +86,7 @@ pub struct Red {
     pub population: usize,
     /// Policies with positive weight in the final mixture.
     pub support: usize,
-    /// Vendi score of a sample of the mixture's attacks, with a bootstrap interval.
+    /// Mean Vendi score of disjoint samples of 50 attacks of the mixture, with Student's t interval over the samples.
     pub vendi: Estimate,
     /// Share of the initial blue's leaking cells in which the population's attacks succeeded.
     pub coverage: Estimate,

@@ -389,7 +389,7 @@ fn honest_material(stage: &Stage) -> Result<(Helpfulness, Cost), Error> {
     const QUESTIONS: usize = 288;
     let table = stage.table();
     let mut rng = stage.key(Stream::Material, 0, 0).rng();
-    let requests: Vec<Request> = (0..REQUESTS).map(|_| stage.world.honest(Split::Train, &mut rng).into()).collect();
+    let requests: Vec<Request> = (0..REQUESTS).map(|_| stage.honest(Split::Train, &mut rng)).collect();
     let questions: Vec<Request> = (0..QUESTIONS)
         .map(|i| {
             let department = i % NUM_DEPARTMENTS;

@@ -68,7 +68,7 @@ impl Measured {
 pub(super) fn served(stage: &Stage, blues: &[(&Policy, f64)], key: StreamKey) -> Result<(Estimate, Cost), Error> {
     let mut rng = StreamKey { episode: u32::MAX, ..key }.rng();
     let count = stage.scenario.evaluation.honest_dialogues;
-    let requests = (0..count).map(|_| stage.world.honest(Split::HeldOut, &mut rng).into()).collect();
+    let requests = (0..count).map(|_| stage.honest(Split::HeldOut, &mut rng)).collect();
     share(stage, blues, requests, key)
 }
 

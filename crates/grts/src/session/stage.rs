@@ -2,15 +2,17 @@
 
 use crate::error::Error;
 use crate::judge::SealedWordJudge;
+use crate::measure::Request;
 use crate::policy::{Base, Policy};
 use crate::rollout::Table;
 use crate::scenario::{Learning, Model, Scenario};
 use crate::twin::Twin;
-use crate::world::{MERIDIAN_SEED, OPENING, World};
+use crate::world::{MERIDIAN_SEED, OPENING, Split, World};
 use grts_game::rules::Rules;
 use grts_game::stream::StreamKey;
 use grts_lm::decode::GenerationConfig;
 use grts_lm::sampling::Sampling;
+use rand_chacha::ChaCha8Rng;
 use std::path::PathBuf;
 
 /// What a stream is used for; streams of different purposes never meet.
@@ -72,6 +74,16 @@ impl Stage {
             opening: OPENING,
             red_generation: &self.red_generation,
             blue_generation: &self.blue_generation,
+        }
+    }
+
+    /// An honest request that fits the turns of the game, as in the twin: with one turn nobody sets up first.
+    pub(super) fn honest(&self, split: Split, rng: &mut ChaCha8Rng) -> Request {
+        loop {
+            let request = self.world.honest(split, rng);
+            if request.turns.len() <= self.rules.turns() {
+                return request.into();
+            }
         }
     }
 
