@@ -25,8 +25,8 @@ fn the_empty_text_is_the_builtin_scenario() {
     assert_eq!((builtin.method, builtin.base.model.clone()), (Method::Psro, Model::Builtin));
     assert_eq!((builtin.game.turns, builtin.game.aggregator), (2, Aggregator::Max));
     assert_eq!((builtin.game.threshold, builtin.game.h_min), (0.5, 0.15));
-    assert_eq!((builtin.red.learning.beta, builtin.blue.learning.beta), (0.02, 0.02));
-    assert_eq!((builtin.blue.honest_batch, builtin.red.fluency_floor), (64, -1.5));
+    assert_eq!((builtin.red.learning.beta, builtin.blue.learning.beta, builtin.probe.beta), (0.1, 0.02, 0.02));
+    assert_eq!((builtin.blue.honest_batch, builtin.red.fluency_floor), (128, -1.5));
     assert_eq!(builtin.budget.tokens, None);
 }
 
@@ -82,7 +82,10 @@ fn unknown_keys_are_named_with_line_section_and_neighbour() {
             "`/data/my.toml` line 2: `[blue]` has no key `fluency_floor` | `fluency_floor` belongs to `[red]`",
         ),
         ("turns = 3", "`/data/my.toml` line 1: the top level has no key `turns` | `turns` belongs to `[game]`"),
-        ("[probe]\nxyz = 1", "`/data/my.toml` line 2: `[probe]` has no key `xyz` | its keys are `dialogues`, `steps`"),
+        (
+            "[probe]\nxyz = 1",
+            "`/data/my.toml` line 2: `[probe]` has no key `xyz` | its keys are `beta`, `dialogues`, `steps`",
+        ),
     ];
     for (text, expected) in cases {
         assert_eq!(fault(text), expected);

@@ -44,12 +44,12 @@ pub struct BlueOracle<'a> {
 /// Weight of the plain questions' likelihood against the policy gradient.
 const OPEN_WEIGHT: f64 = 0.5;
 /// Memory of the measured share: new value = this much of the old one.
-const MEMORY: f64 = 0.6;
+const MEMORY: f64 = 0.3;
 /// Proportional part of the controller, per unit of violation: plain dual ascent (the integral part) answers too late,
 /// because refusal spreads within a few steps.
-const PROPORTIONAL: f64 = 6.0;
+const PROPORTIONAL: f64 = 3.0;
 /// Multiplier at the start: blue must not unlearn to serve before the measured share can say so.
-const START: f64 = 1.0;
+const START: f64 = 0.5;
 /// Largest multiplier.
 const CEILING: f64 = 2.0;
 
@@ -76,7 +76,7 @@ impl BlueOracle<'_> {
             let violation = self.served_target - smooth;
             integral = (integral + self.multiplier_rate * violation).clamp(0.0, CEILING);
             let multiplier = (integral + PROPORTIONAL * violation).clamp(0.0, CEILING);
-            let episodes = self.training.play(step, Player::Blue, &own, reds)?;
+            let episodes = self.training.play(step, Player::Blue, &own, reds, learning.batch)?;
             let reference = self.training.reference(&episodes.iter().map(|e| &e.blue).collect::<Vec<_>>())?;
             let rules = self.training.table.rules;
             let lost = |e| returns_to_go(e, rules).into_iter().map(|g| -g).collect::<Vec<f64>>();
@@ -86,7 +86,7 @@ impl BlueOracle<'_> {
                 self.helpful_gradients(trainer, step, part, multiplier)
             })?;
             log.push(&episodes, kl, smooth, multiplier);
-            progress(step, learning.steps, log.returns[step])?;
+            progress(log.returns[step])?;
         }
         Ok((trainer.to_adapter().ok_or_else(super::not_an_adapter)?, log))
     }

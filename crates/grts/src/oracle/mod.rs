@@ -29,6 +29,8 @@ pub type Mixture<'a> = [(&'a Policy, f64)];
 /// What a finished response learnt and cost.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TrainingLog {
+    /// Mean return to red of the dialogues of each round of red's search.
+    pub search: Vec<f64>,
     /// Mean return to red of each step's dialogues.
     pub returns: Vec<f64>,
     /// Mean log-ratio to the reference per utterance, nats, by step.
@@ -45,14 +47,25 @@ pub struct TrainingLog {
 
 impl TrainingLog {
     fn push(&mut self, episodes: &[Episode], kl: f64, constraint: f64, multiplier: f64) {
-        let returns: f64 = episodes.iter().filter_map(|e| e.returns).sum();
-        let scored = episodes.iter().filter(|e| e.returns.is_some()).count();
-        self.returns.push(returns / scored.max(1) as f64);
+        let returns = self.count(episodes);
+        self.returns.push(returns);
         self.kl.push(kl);
         self.constraint.push(constraint);
         self.multiplier.push(multiplier);
+    }
+
+    fn push_search(&mut self, episodes: &[Episode]) {
+        let returns = self.count(episodes);
+        self.search.push(returns);
+    }
+
+    /// Adds the cost of `episodes`; their mean return.
+    fn count(&mut self, episodes: &[Episode]) -> f64 {
         self.dialogues += episodes.len() as u64;
         self.tokens += episodes.iter().map(Episode::num_tokens).sum::<u64>();
+        let returns: f64 = episodes.iter().filter_map(|e| e.returns).sum();
+        let scored = episodes.iter().filter(|e| e.returns.is_some()).count();
+        returns / scored.max(1) as f64
     }
 }
 
@@ -60,8 +73,9 @@ fn not_an_adapter() -> Error {
     Error::Failed { problem: "an oracle was given a whole model to train".to_owned(), hint: String::new() }
 }
 
-/// Called after each optimiser step with (step, steps, mean return); an error stops the training.
-pub type Progress<'a> = dyn FnMut(usize, usize, f64) -> Result<(), Error> + 'a;
+/// Called after each optimiser step and each round of red's search with the mean return of its dialogues; an error stops the
+/// training.
+pub type Progress<'a> = dyn FnMut(f64) -> Result<(), Error> + 'a;
 
 /// What both oracles are given.
 pub struct Training<'a> {
@@ -99,10 +113,17 @@ impl Training<'_> {
         Trainer::adapter(Arc::clone(model), &adapter, AdamWConfig::default()).map_err(|e| Error::engine(&e))
     }
 
-    /// Plays a step's batch of `own` against opponents drawn from the mixture.
-    fn play(&self, step: usize, player: Player, own: &Policy, opponents: &Mixture<'_>) -> Result<Vec<Episode>, Error> {
+    /// Plays `count` dialogues of `own` against opponents drawn from the mixture.
+    fn play(
+        &self,
+        step: usize,
+        player: Player,
+        own: &Policy,
+        opponents: &Mixture<'_>,
+        count: usize,
+    ) -> Result<Vec<Episode>, Error> {
         let key = self.stream(step, Use::Dialogues);
-        let drawn = systematic(opponents, self.learning.batch, self.stream(step, Use::Opponents));
+        let drawn = systematic(opponents, count, self.stream(step, Use::Opponents));
         let pairings: Vec<Pairing<'_>> = drawn
             .into_iter()
             .enumerate()

@@ -1,12 +1,18 @@
 //! Red's oracle: an attacker trained from the base against a mixture of blue policies.
+//!
+//! Against a hardened blue hardly any attack succeeds, and a batch of a policy gradient holds one lucky dialogue or none. So
+//! the training begins with a search, the cross-entropy method: sample many dialogues, fit the adapter to those that
+//! succeeded, sample from that. A way in that the base takes once in a thousand dialogues is common after three rounds.
 
-use super::{Mixture, Progress, Training, TrainingLog, returns_to_go, samples};
+use super::learning::negative_log_likelihood;
+use super::{Mixture, Progress, Training, TrainingLog, own_positions, returns_to_go, samples};
 use crate::error::Error;
 use crate::policy::{Base, Policy, View};
 use crate::rollout::Episode;
 use grts_game::Estimate;
 use grts_game::rules::Player;
 use grts_lm::lora::Adapter;
+use grts_lm::train::{Sequence, Trainer};
 
 /// Trains attackers.
 pub struct RedOracle<'a> {
@@ -16,7 +22,14 @@ pub struct RedOracle<'a> {
     pub fluency_floor: f64,
     /// Step size of the multiplier on fluency.
     pub multiplier_rate: f64,
+    /// Rounds of the search that comes before the policy gradient.
+    pub search_rounds: usize,
+    /// Dialogues sampled in each of them.
+    pub search_dialogues: usize,
 }
+
+/// Updates of a round, each on at most a batch of the dialogues that succeeded.
+const SEARCH_UPDATES: usize = 8;
 
 impl RedOracle<'_> {
     /// A best response to `blues`, from a fresh adapter.
@@ -28,9 +41,13 @@ impl RedOracle<'_> {
         let mut trainer = self.training.trainer(None)?;
         let mut log = TrainingLog::default();
         let mut multiplier = 0.0f64;
+        for round in 0..self.search_rounds {
+            let found = self.search(&mut trainer, round, blues, &mut log)?;
+            progress(found)?;
+        }
         for step in 0..learning.steps {
             let own = Policy::new("training", trainer.to_adapter().ok_or_else(super::not_an_adapter)?);
-            let episodes = self.training.play(step, Player::Red, &own, blues)?;
+            let episodes = self.training.play(self.search_rounds + step, Player::Red, &own, blues, learning.batch)?;
             let reference = self.training.reference(&episodes.iter().map(|e| &e.red).collect::<Vec<_>>())?;
             let credited = self.credit(&episodes, &reference, multiplier);
             let (batch, kl) = samples(&episodes, Player::Red, &credited, &reference, learning.beta);
@@ -38,9 +55,39 @@ impl RedOracle<'_> {
             let fluency = mean_fluency(&reference);
             multiplier = (multiplier + self.multiplier_rate * (self.fluency_floor - fluency)).max(0.0);
             log.push(&episodes, kl, fluency, multiplier);
-            progress(step, learning.steps, log.returns[step])?;
+            progress(log.returns[step])?;
         }
         Ok((trainer.to_adapter().ok_or_else(super::not_an_adapter)?, log))
+    }
+
+    /// One round of the search; returns the mean return of what was sampled.
+    fn search(
+        &self,
+        trainer: &mut Trainer,
+        round: usize,
+        blues: &Mixture<'_>,
+        log: &mut TrainingLog,
+    ) -> Result<f64, Error> {
+        let learning = self.training.learning;
+        let own = Policy::new("training", trainer.to_adapter().ok_or_else(super::not_an_adapter)?);
+        let episodes = self.training.play(round, Player::Red, &own, blues, self.search_dialogues)?;
+        log.push_search(&episodes);
+        let found: Vec<(Sequence, f64)> = episodes
+            .iter()
+            .filter_map(|e| Some((e, e.returns.filter(|r| *r > 0.0)?)))
+            .map(|(e, r)| (Sequence { tokens: e.red.tokens.clone(), scored: own_positions(&e.red).collect() }, r))
+            .collect();
+        let mut successes = found.iter().cycle();
+        for _ in 0..SEARCH_UPDATES.min(SEARCH_UPDATES * found.len()) {
+            let (batch, returns): (Vec<Sequence>, Vec<f64>) =
+                successes.by_ref().take(found.len().min(learning.batch)).cloned().unzip();
+            let total: f64 = returns.iter().sum();
+            let (loss, gradients) = trainer
+                .gradients(&batch, |i, logprobs| negative_log_likelihood(logprobs, returns[i] / total))
+                .map_err(|e| Error::engine(&e))?;
+            trainer.apply(loss, &gradients, learning.learning_rate).map_err(|e| Error::engine(&e))?;
+        }
+        Ok(log.search[round])
     }
 
     /// Return-to-go of each utterance plus the multiplier times its mean reference log-probability.

@@ -120,6 +120,10 @@ pub struct Red {
     pub fluency_floor: f64,
     /// Step size of the multiplier on fluency, per step and nat of violation.
     pub multiplier_rate: f64,
+    /// Rounds of the search for successes that comes before the policy gradient; 0 for none.
+    pub search_rounds: usize,
+    /// Dialogues a round.
+    pub search_dialogues: usize,
 }
 
 /// `[blue]`: training of defenders.
@@ -144,6 +148,8 @@ pub struct Blue {
 pub struct Probe {
     /// Optimiser steps of a probe.
     pub steps: usize,
+    /// Weight of the KL divergence to the base in red's probe, per token: a probe need not be diverse.
+    pub beta: f64,
     /// Dialogues that measure its gain.
     pub dialogues: usize,
 }

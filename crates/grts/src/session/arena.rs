@@ -131,18 +131,22 @@ impl<'a, 'd> Players<'a, 'd> {
         self.stage.table().play(&pairings)
     }
 
-    fn step(&self) -> impl FnMut(usize, usize, f64) -> Result<(), Error> + 'a {
+    fn step(&self) -> impl FnMut(f64) -> Result<(), Error> + 'a {
         let desk = self.desk;
-        move |_, _, returns| desk.borrow_mut().step(returns)
+        move |returns| desk.borrow_mut().step(returns)
     }
 
-    /// Learning settings of the outer loop. One frozen attacker gets the whole budget of all iterations at once.
-    fn learning(&self, learning: &Learning) -> Learning {
-        let rounds = match self.stage.scenario.method {
+    /// Responses of the other methods that one of the loop's stands for: one frozen attacker gets the whole budget at once.
+    fn budget(&self) -> usize {
+        match self.stage.scenario.method {
             Method::SingleAttacker => self.stage.scenario.solver.iterations,
             _ => 1,
-        };
-        Learning { steps: learning.steps * rounds, ..learning.clone() }
+        }
+    }
+
+    /// Learning settings of the outer loop.
+    fn learning(&self, learning: &Learning) -> Learning {
+        Learning { steps: learning.steps * self.budget(), ..learning.clone() }
     }
 
     /// Red's response, trained or from the store, as it was measured.
@@ -151,7 +155,13 @@ impl<'a, 'd> Players<'a, 'd> {
             let table = self.stage.table();
             let red = &self.stage.scenario.red;
             let training = Training { table: &table, learning: &task.learning, key: task.training };
-            let oracle = RedOracle { training, fluency_floor: red.fluency_floor, multiplier_rate: red.multiplier_rate };
+            let oracle = RedOracle {
+                training,
+                fluency_floor: red.fluency_floor,
+                multiplier_rate: red.multiplier_rate,
+                search_rounds: red.search_rounds,
+                search_dialogues: red.search_dialogues * task.iteration.map_or(1, |_| self.budget()),
+            };
             let (adapter, log) = oracle.respond(task.opponents, &mut self.step())?;
             let policy = Policy::new(task.id(), adapter);
             let episodes = self.dialogues(&[(&policy, 1.0)], task.opponents, task.dialogues, task.measurement)?;
@@ -166,10 +176,15 @@ impl<'a, 'd> Players<'a, 'd> {
         })
     }
 
-    /// Blue's response from `start`, trained or from the store, as it was measured.
-    fn train_blue(&self, task: &Assignment<'_>, start: Option<&Policy>) -> Result<(Trained, Policy), Error> {
+    /// Blue's response from `start`, trained against `practice` or from the store, as it was measured.
+    fn train_blue(
+        &self,
+        task: &Assignment<'_>,
+        practice: &[(&Policy, f64)],
+        start: Option<&Policy>,
+    ) -> Result<(Trained, Policy), Error> {
         self.respond(task, || {
-            let mut candidate = self.feasible_blue(task, start)?;
+            let mut candidate = self.feasible_blue(task, practice, start)?;
             let blues = [(&candidate.policy, 1.0)];
             let episodes = self.dialogues(task.opponents, &blues, task.dialogues, task.measurement)?;
             candidate.cost.add(Cost::of(&episodes));
@@ -196,20 +211,24 @@ impl<'a, 'd> Players<'a, 'd> {
             Ok((Trained { id: policy.id, returns: self.returns(&episodes)?, rejected, log }, cost, records))
         })?;
         if !fresh {
-            self.desk.borrow_mut().skip(task.learning.steps);
+            self.desk.borrow_mut().skip(trained.log.search.len() + trained.log.returns.len());
         }
         let policy = self.load(&trained.id)?;
         Ok((trained, policy))
     }
 
     /// Trains blue until the gate lets it through, each time from where it stands and with a higher target.
-    fn feasible_blue(&self, task: &Assignment<'_>, start: Option<&Policy>) -> Result<Candidate, Error> {
+    fn feasible_blue(
+        &self,
+        task: &Assignment<'_>,
+        practice: &[(&Policy, f64)],
+        start: Option<&Policy>,
+    ) -> Result<Candidate, Error> {
         let helpfulness = self.helpfulness.as_ref().ok_or_else(|| defect(&"honest material was not collected"))?;
         let blue = &self.stage.scenario.blue;
         let h_min = self.stage.scenario.game.h_min;
-        let margin = 3.0 * (h_min * (1.0 - h_min) / self.stage.scenario.evaluation.honest_dialogues as f64).sqrt();
+        let margin = 2.5 * (h_min * (1.0 - h_min) / self.stage.scenario.evaluation.honest_dialogues as f64).sqrt();
         let table = self.stage.table();
-        let opponents = self.with_exploration(task.opponents);
         let mut cost = Cost::default();
         let mut start = start.and_then(|p| p.adapter.clone());
         let mut learning = task.learning.clone();
@@ -222,7 +241,7 @@ impl<'a, 'd> Players<'a, 'd> {
                 served_target: (h_min + margin * (1.0 + 0.5 * attempt as f64)).min(1.0),
                 multiplier_rate: blue.multiplier_rate,
             };
-            let (adapter, log) = oracle.respond(&opponents, start.as_deref(), &mut self.step())?;
+            let (adapter, log) = oracle.respond(practice, start.as_deref(), &mut self.step())?;
             cost.add(Cost { dialogues: log.dialogues, tokens: log.tokens });
             let policy = Policy::new(task.id(), adapter);
             let (rejected, gate_cost) = self.gate(&policy, StreamKey { entry: attempt as u64, ..task.gate })?;
@@ -239,17 +258,17 @@ impl<'a, 'd> Players<'a, 'd> {
         Err(defect(&"no attempt was made"))
     }
 
-    /// The mixture with a trembling hand: some attackers are the untrained one. A single frozen attacker stays alone.
-    fn with_exploration<'p>(&'p self, reds: &[(&'p Policy, f64)]) -> Vec<(&'p Policy, f64)> {
-        let share = match self.stage.scenario.method {
-            Method::SingleAttacker => 0.0,
-            _ => self.stage.scenario.blue.exploration,
-        };
-        let mut out: Vec<(&Policy, f64)> = reds.iter().map(|(p, w)| (*p, w * (1.0 - share))).collect();
-        if share > 0.0 {
-            out.push((&self.stage.untouched, share));
+    /// What blue trains against: the mixture with a trembling hand, which plays every attacker of the population at times,
+    /// so that what was closed once is not forgotten, and the untrained one as often as all of them, so that what nobody
+    /// found yet stays in sight. A single frozen attacker stays alone.
+    fn with_exploration<'p>(&'p self, mixture: &[(&'p Policy, f64)], reds: &'p [Policy]) -> Vec<(&'p Policy, f64)> {
+        if matches!(self.stage.scenario.method, Method::SingleAttacker) {
+            return mixture.to_vec();
         }
-        out
+        let share = self.stage.scenario.blue.exploration;
+        let played = mixture.iter().map(|(policy, weight)| (*policy, weight * (1.0 - share)));
+        let known = reds.iter().map(|policy| (policy, 0.5 * share / reds.len() as f64));
+        played.chain(known).chain([(&self.stage.untouched, 0.5 * share)]).filter(|(_, weight)| *weight > 0.0).collect()
     }
 
     /// The admission gate of blue: constraints measured on held-out paraphrases, each by the low end of its interval.
@@ -318,7 +337,7 @@ impl<'a, 'd> Players<'a, 'd> {
     pub(super) fn probe_red(&mut self, name: &str, blues: &[(&Policy, f64)], value: Estimate) -> Result<Probe, Error> {
         self.desk.borrow_mut().begin(&format!("probe: a fresh attacker against the {name} blue"));
         let probe = &self.stage.scenario.probe;
-        let learning = Learning { steps: probe.steps, ..self.stage.scenario.red.learning.clone() };
+        let learning = Learning { steps: probe.steps, beta: probe.beta, ..self.stage.scenario.red.learning.clone() };
         let entry = u64::from(name == "final");
         let key = |i| self.stage.key(Stream::ProbeRed, i, entry << 48);
         let (trained, _) = self.train_red(&Assignment {
@@ -354,7 +373,7 @@ impl<'a, 'd> Players<'a, 'd> {
             purpose: Purpose::Probe,
             iteration: None,
         };
-        let (trained, _) = self.train_blue(&task, None)?;
+        let (trained, _) = self.train_blue(&task, reds, None)?;
         Ok(match trained.rejected {
             None => Estimate::weighted(&[(1.0, value), (-1.0, trained.returns)]),
             Some(_) => Estimate { n: trained.returns.n, ..Estimate::exact(0.0) },
@@ -511,7 +530,8 @@ impl BestResponseOracle<Policy, Policy> for Players<'_, '_> {
         let start = most.map(|(p, _)| p);
         let unit = format!("blue/{}", i + 1);
         let task = self.task(unit, learning, &reds, i, [Stream::TrainBlue, Stream::Gate]);
-        let (trained, policy) = self.train_blue(&task, start)?;
+        let practice = self.with_exploration(&reds, state.reds);
+        let (trained, policy) = self.train_blue(&task, &practice, start)?;
         let value = state.game.mixture_value(&state.equilibrium.row, &state.equilibrium.col);
         let gain = Estimate::weighted(&[(1.0, value), (-1.0, trained.returns)]);
         Ok(Response { policy, gain, verdict: verdict(trained.rejected) })

@@ -16,9 +16,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct Status {
     /// What is being done.
     pub label: String,
-    /// Optimiser steps done, of `total` planned for the whole run.
+    /// Optimiser steps and search rounds done, of `total` planned for the whole run.
     pub done: u64,
-    /// Planned optimiser steps.
+    /// Planned steps and rounds.
     pub total: u64,
     /// Value of the meta-game so far.
     pub value: Option<f64>,
@@ -30,7 +30,7 @@ pub struct Status {
 
 /// Is told what happens.
 pub trait Reporter {
-    /// Called after every optimiser step.
+    /// Called after every optimiser step and search round.
     fn status(&mut self, status: &Status);
     /// Called after every iteration, with the number of planned ones.
     fn iteration(&mut self, record: &Iteration, of: usize);
@@ -78,8 +78,9 @@ impl<'a> Desk<'a> {
         interrupt: &'a AtomicBool,
         reporter: &'a mut dyn Reporter,
     ) -> Self {
-        let (red, blue) = (scenario.red.learning.steps, scenario.blue.learning.steps);
-        let total = scenario.solver.iterations * (red + blue) + 3 * scenario.probe.steps;
+        let (red, blue, search) =
+            (scenario.red.learning.steps, scenario.blue.learning.steps, scenario.red.search_rounds);
+        let total = scenario.solver.iterations * (search + red + blue) + 2 * search + 3 * scenario.probe.steps;
         let label = "start".to_owned();
         let status = Status { label, done: 0, total: total as u64, value: None, gap: None, asr: None };
         Self { run, cost: Cost::default(), status, reporter, interrupt }
@@ -90,7 +91,7 @@ impl<'a> Desk<'a> {
         self.reporter.status(&self.status);
     }
 
-    /// An optimiser step is done.
+    /// An optimiser step or a search round is done.
     pub(super) fn step(&mut self, asr: f64) -> Result<(), Error> {
         self.status.done += 1;
         self.status.asr = Some(asr);
@@ -98,7 +99,7 @@ impl<'a> Desk<'a> {
         self.check()
     }
 
-    /// Optimiser steps that need not be done again.
+    /// Steps and rounds that need not be done again.
     pub(super) fn skip(&mut self, steps: usize) {
         self.status.done += steps as u64;
     }
