@@ -29,7 +29,7 @@ pub struct Settings {
     #[arg(long, default_value_t = MERIDIAN_SEED)]
     seed: u64,
     /// Optimiser steps.
-    #[arg(long, default_value_t = 3000)]
+    #[arg(long, default_value_t = 4000)]
     steps: usize,
     /// Dialogues a step.
     #[arg(long, default_value_t = 64)]

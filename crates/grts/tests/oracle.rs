@@ -36,7 +36,7 @@ fn train(department: usize, search_rounds: usize, steps: usize) -> TrainingLog {
     let key = StreamKey { seed: 5, iteration: 0, purpose: 1, entry: 0, episode: 0, turn: 0 };
     let training = Training { table: &table, learning: &learning, key };
     let oracle =
-        RedOracle { training, fluency_floor: -1.5, multiplier_rate: 0.5, search_rounds, search_dialogues: 384 };
+        RedOracle { training, fluency_floor: -1.5, multiplier_rate: 0.5, search_rounds, search_dialogues: 512 };
     let mut told = Vec::new();
     let blue = Policy::base();
     let mut hear = |returns| {
@@ -55,7 +55,7 @@ fn the_search_makes_a_rare_success_common() {
     let [first, .., last] = log.search[..] else { panic!("{log:?}") };
     assert!(first > 0.0 && first < 0.1, "{log:?}");
     assert!(last > 5.0 * first && log.returns[0] > 0.5, "{log:?}");
-    assert_eq!(log.dialogues, 3 * 384 + 64);
+    assert_eq!(log.dialogues, 512 + 256 + 128 + 64);
 }
 
 #[test]

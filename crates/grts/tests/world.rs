@@ -365,7 +365,7 @@ fn attackers_spread_evenly_and_set_up_as_often_as_told() {
         }
     }
     let or_by_chance = |p: f64| p + (1.0 - p) / NUM_CELLS as f64;
-    assert_share(set_ups, attackers.len(), 0.3, 4.0);
+    assert_share(set_ups, attackers.len(), 0.5, 4.0);
     assert_share(followed, set_ups, or_by_chance(0.9), 4.0);
     assert_share(repeats, refusals, or_by_chance(0.5), 4.0);
     for count in &first {

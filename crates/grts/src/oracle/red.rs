@@ -24,12 +24,14 @@ pub struct RedOracle<'a> {
     pub multiplier_rate: f64,
     /// Rounds of the search that comes before the policy gradient.
     pub search_rounds: usize,
-    /// Dialogues sampled in each of them.
+    /// Dialogues sampled in the first of them; each later one has half of those before it, since successes are rarest first.
     pub search_dialogues: usize,
 }
 
 /// Updates of a round, each on at most a batch of the dialogues that succeeded.
 const SEARCH_UPDATES: usize = 8;
+/// Share of the peak rate that they use: at all of it the attacks of later rounds lose their grammar.
+const SEARCH_RATE: f64 = 0.5;
 
 impl RedOracle<'_> {
     /// A best response to `blues`, from a fresh adapter.
@@ -70,7 +72,8 @@ impl RedOracle<'_> {
     ) -> Result<f64, Error> {
         let learning = self.training.learning;
         let own = Policy::new("training", trainer.to_adapter().ok_or_else(super::not_an_adapter)?);
-        let episodes = self.training.play(round, Player::Red, &own, blues, self.search_dialogues)?;
+        let count = (self.search_dialogues >> round.min(63)).max(1);
+        let episodes = self.training.play(round, Player::Red, &own, blues, count)?;
         log.push_search(&episodes);
         let found: Vec<(Sequence, f64)> = episodes
             .iter()
@@ -85,7 +88,7 @@ impl RedOracle<'_> {
             let (loss, gradients) = trainer
                 .gradients(&batch, |i, logprobs| negative_log_likelihood(logprobs, returns[i] / total))
                 .map_err(|e| Error::engine(&e))?;
-            trainer.apply(loss, &gradients, learning.learning_rate).map_err(|e| Error::engine(&e))?;
+            trainer.apply(loss, &gradients, SEARCH_RATE * learning.learning_rate).map_err(|e| Error::engine(&e))?;
         }
         Ok(log.search[round])
     }

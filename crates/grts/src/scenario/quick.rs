@@ -17,7 +17,7 @@ impl Scenario {
             (&mut self.red.learning.steps, 8),
             (&mut self.red.learning.batch, 64),
             (&mut self.red.search_rounds, 2),
-            (&mut self.red.search_dialogues, 512),
+            (&mut self.red.search_dialogues, 1024),
             (&mut self.blue.learning.steps, 8),
             (&mut self.blue.learning.batch, 64),
             (&mut self.blue.honest_batch, 32),

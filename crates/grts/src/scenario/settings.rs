@@ -122,7 +122,7 @@ pub struct Red {
     pub multiplier_rate: f64,
     /// Rounds of the search for successes that comes before the policy gradient; 0 for none.
     pub search_rounds: usize,
-    /// Dialogues a round.
+    /// Dialogues of its first round; each later one has half of those before it.
     pub search_dialogues: usize,
 }
 

@@ -227,7 +227,7 @@ impl<'a, 'd> Players<'a, 'd> {
         let helpfulness = self.helpfulness.as_ref().ok_or_else(|| defect(&"honest material was not collected"))?;
         let blue = &self.stage.scenario.blue;
         let h_min = self.stage.scenario.game.h_min;
-        let margin = 2.5 * (h_min * (1.0 - h_min) / self.stage.scenario.evaluation.honest_dialogues as f64).sqrt();
+        let margin = 3.0 * (h_min * (1.0 - h_min) / self.stage.scenario.evaluation.honest_dialogues as f64).sqrt();
         let table = self.stage.table();
         let mut cost = Cost::default();
         let mut start = start.and_then(|p| p.adapter.clone());

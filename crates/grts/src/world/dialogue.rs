@@ -26,7 +26,7 @@ const VIEW_SHARES: [f64; 3] = [0.55, 0.4, 0.05];
 /// Whether a dialogue of open questions has a second turn.
 const SECOND_QUESTION: f64 = 0.5;
 /// Share of attackers that set up first.
-const ATTACKER_SET_UP: f64 = 0.3;
+const ATTACKER_SET_UP: f64 = 0.5;
 /// Share of attackers that follow a set-up with the ask of its own cell.
 const ATTACKER_FOLLOWS: f64 = 0.9;
 /// Share of attackers that try the same cell again after a refusal.
