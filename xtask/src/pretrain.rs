@@ -75,7 +75,7 @@ pub fn run(settings: &Settings) -> Result<()> {
     let model = Arc::new(initial_model(settings)?);
     eprintln!("{} parameters, {} steps of {} dialogues", model.num_parameters(), settings.steps, settings.batch);
     let mut trainer =
-        Trainer::full(model, AdamWConfig { weight_decay: settings.weight_decay, ..AdamWConfig::default() });
+        Trainer::full(model, AdamWConfig { weight_decay: settings.weight_decay, ..AdamWConfig::default() })?;
     let (start, mut tokens, mut running) = (Instant::now(), 0, f64::NAN);
     for step in 0..settings.steps {
         let batch = (0..settings.batch)

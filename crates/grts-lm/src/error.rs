@@ -34,9 +34,6 @@ pub enum Error {
         /// 0-based optimiser step.
         step: u64,
     },
-    /// The tensor library refused an operation: always a defect of this crate.
-    #[error("tensor operation failed: {0}")]
-    Tensor(#[from] candle_core::Error),
 }
 
 /// Result of this crate.

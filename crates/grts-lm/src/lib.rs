@@ -1,20 +1,24 @@
 //! Language engine of `grts`: token ids in, token ids and log-probabilities out.
 //!
-//! It loads Hugging Face directories of the Llama layout, generates in batches whose rows may use different LoRA adapters,
-//! and trains adapters or whole models. It knows no game: no players, no judges, no payoffs.
+//! It loads Hugging Face directories of the common decoder families, generates in batches whose rows may use different LoRA
+//! adapters, and trains adapters or whole models. It knows no game: no players, no judges, no payoffs.
 //!
-//! Two paths compute the same function: [`decode`] (plain slices, KV caches, no gradient) and [`train`] (candle autograd
-//! over fused ops). Tests hold them against each other and both against `transformers` and `peft`.
+//! Two paths compute the same function: [`decode`] (KV caches, no gradient) and [`train`] (whole sequences, and the way back). Tests hold them against each other and both against `transformers` and `peft`.
 
+mod architecture;
+mod checkpoint;
 pub mod config;
 pub mod decode;
 mod error;
+mod families;
 mod kernels;
 pub mod lora;
-mod ops;
+mod optimiser;
 pub mod sampling;
+mod team;
 pub mod text;
 pub mod train;
 pub mod weights;
 
 pub use error::{Error, Result};
+pub use kernels::Precision;

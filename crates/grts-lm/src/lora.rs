@@ -3,16 +3,31 @@
 //! An adapter is a policy: y = W x + s · B (A x), with s = alpha / r (or alpha / √r for rank-stabilised LoRA). Options of
 //! PEFT that change the arithmetic and are not implemented are refused by name.
 
+use crate::architecture::{Architecture, Slot};
+use crate::checkpoint::{Checkpoint, write_safetensors};
 use crate::config::ModelConfig;
-use crate::weights::{Parameter, Projection, read_safetensors, take, write_safetensors};
+use crate::kernels::{Packed, Precision};
+use crate::weights::Parameter;
 use crate::{Error, Result};
+use fancy_regex::Regex;
 use rand_core::Rng;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+/// Which linear modules are adapted, as PEFT's `target_modules` says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Targets {
+    /// Every linear module of a layer (`all-linear`).
+    AllLinear,
+    /// Those whose name is one of these, or ends in one after a dot.
+    Names(Vec<String>),
+    /// Those whose whole name matches this regular expression.
+    Regex(String),
+}
 
 /// What PEFT's `adapter_config.json` says about a LoRA adapter.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LoraConfig {
     /// Rank of the update.
     pub r: usize,
@@ -20,15 +35,14 @@ pub struct LoraConfig {
     pub lora_alpha: f64,
     /// Whether the scale is alpha / √r instead of alpha / r.
     pub use_rslora: bool,
-    /// Adapted projections.
-    #[serde(skip)]
-    pub targets: Vec<Projection>,
+    /// Adapted modules.
+    pub targets: Targets,
 }
 
 impl LoraConfig {
-    /// Rank `r` on all seven projections with scale `lora_alpha / r`.
+    /// Rank `r` on every linear module with scale `lora_alpha / r`.
     pub fn all_linear(r: usize, lora_alpha: f64) -> Self {
-        Self { r, lora_alpha, use_rslora: false, targets: Projection::ALL.to_vec() }
+        Self { r, lora_alpha, use_rslora: false, targets: Targets::AllLinear }
     }
 
     /// The factor before B A x.
@@ -36,39 +50,83 @@ impl LoraConfig {
         let r = self.r as f64;
         (self.lora_alpha / if self.use_rslora { r.sqrt() } else { r }) as f32
     }
+
+    /// Which modules of which layers are adapted: `[layer][module]`.
+    fn adapted(&self, a: &Architecture) -> std::result::Result<Vec<Vec<bool>>, String> {
+        let whole = match &self.targets {
+            Targets::Regex(pattern) => {
+                let regex = Regex::new(&format!("^(?:{pattern})$"));
+                Some(regex.map_err(|e| format!("`target_modules` is `{pattern}`, not a regular expression: {e}"))?)
+            }
+            _ => None,
+        };
+        let named = |list: &[String], full: &str| {
+            list.iter().any(|name| full == name || full.strip_suffix(name.as_str()).is_some_and(|rest| rest.ends_with('.')))
+        };
+        let adapted: Vec<Vec<bool>> = (0..a.layers)
+            .map(|n| {
+                let matches = |module: &crate::architecture::Module| {
+                    let full = a.in_layer(n, module.name);
+                    match (&self.targets, &whole) {
+                        (Targets::AllLinear, _) => true,
+                        (Targets::Names(list), _) => named(list, &full),
+                        (Targets::Regex(_), regex) => regex.as_ref().is_some_and(|r| r.is_match(&full).unwrap_or(false)),
+                    }
+                };
+                a.modules.iter().map(matches).collect()
+            })
+            .collect();
+        if let Targets::Names(list) = &self.targets {
+            let full: Vec<String> = (0..a.layers).flat_map(|n| a.modules.iter().map(move |m| a.in_layer(n, m.name))).collect();
+            if let Some(name) = list.iter().find(|name| !full.iter().any(|f| named(std::slice::from_ref(name), f))) {
+                return Err(format!("`target_modules` names `{name}`, which the base does not have"));
+            }
+        }
+        if !adapted.iter().flatten().any(|is| *is) {
+            return Err("`target_modules` matches no linear module of the base".to_owned());
+        }
+        Ok(adapted)
+    }
 }
 
-/// The pair of one projection.
+/// The pair of one module.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct LowRank {
     pub(crate) a: Vec<f32>, // (r, in)
-    pub(crate) b: Vec<f32>, // (out, r)
+    pub(crate) b: Vec<f32>, // (out, r), rows in the module's own order
 }
 
 /// A LoRA adapter for one base model.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Adapter {
     config: LoraConfig,
-    layers: Vec<[Option<LowRank>; 7]>,
+    layers: Vec<Vec<Option<LowRank>>>, // [layer][module]
+    packed: OnceLock<Arc<PackedAdapter>>,
+}
+
+impl PartialEq for Adapter {
+    fn eq(&self, other: &Self) -> bool {
+        self.config == other.config && self.layers == other.layers
+    }
 }
 
 impl Adapter {
     /// A fresh adapter: A uniform in ±√(1/in) (PEFT's Kaiming initialisation), B zero, so that it changes nothing yet.
-    pub fn new(config: LoraConfig, model: &ModelConfig, rng: &mut impl Rng) -> Self {
-        let layers = (0..model.num_hidden_layers)
-            .map(|_| {
-                std::array::from_fn(|i| {
-                    let projection = Projection::ALL[i];
-                    config.targets.contains(&projection).then(|| {
-                        let (out, input) = projection.shape(model);
-                        let bound = (1.0 / input as f32).sqrt();
-                        let a = (0..config.r * input).map(|_| (2.0 * uniform(rng) - 1.0) * bound).collect();
-                        LowRank { a, b: vec![0.0; out * config.r] }
-                    })
-                })
-            })
-            .collect();
-        Self { config, layers }
+    ///
+    /// # Errors
+    /// Targets that the base does not have.
+    pub fn new(config: LoraConfig, model: &ModelConfig, rng: &mut impl Rng) -> Result<Self> {
+        let a = &model.architecture;
+        let mut adapted = config.adapted(a).map_err(Error::Request)?;
+        let mut fresh = |module: usize| {
+            let (_, input) = a.shape(a.modules[module].slot);
+            let bound = (1.0 / input as f32).sqrt();
+            let values = (0..config.r * input).map(|_| (2.0 * uniform(rng) - 1.0) * bound).collect();
+            LowRank { a: values, b: vec![0.0; a.modules[module].rows * config.r] }
+        };
+        let mut layer = |flags: &mut Vec<bool>| flags.iter().enumerate().map(|(i, is)| is.then(|| fresh(i))).collect();
+        let layers = adapted.iter_mut().map(&mut layer).collect();
+        Ok(Self { config, layers, packed: OnceLock::new() })
     }
 
     /// Rank, scale and targets.
@@ -76,20 +134,21 @@ impl Adapter {
         &self.config
     }
 
-    pub(crate) fn get(&self, layer: usize, projection: Projection) -> Option<&LowRank> {
-        self.layers.get(layer)?[projection as usize].as_ref()
+    pub(crate) fn get(&self, layer: usize, module: usize) -> Option<&LowRank> {
+        self.layers.get(layer)?.get(module)?.as_ref()
     }
 
     /// Every A `(r, in)` and B `(out, r)` under its PEFT name, layer by layer.
     pub fn parameters(&self, model: &ModelConfig) -> Vec<Parameter> {
+        let architecture = &model.architecture;
         let mut out = Vec::new();
         for (n, layer) in self.layers.iter().enumerate() {
-            for (projection, pair) in Projection::ALL.iter().zip(layer) {
+            for (module, pair) in architecture.modules.iter().zip(layer) {
                 let Some(pair) = pair else { continue };
-                let (features, input) = projection.shape(model);
-                let [a, b] = parameter_names(n, *projection);
+                let (_, input) = architecture.shape(module.slot);
+                let [a, b] = parameter_names(architecture, n, module.name);
                 out.push(Parameter { name: a, shape: vec![self.config.r, input], data: pair.a.clone() });
-                out.push(Parameter { name: b, shape: vec![features, self.config.r], data: pair.b.clone() });
+                out.push(Parameter { name: b, shape: vec![module.rows, self.config.r], data: pair.b.clone() });
             }
         }
         out
@@ -98,7 +157,7 @@ impl Adapter {
     /// The same adapter with new values, in the order of [`Adapter::parameters`].
     pub(crate) fn with_values<'a>(&self, values: impl IntoIterator<Item = &'a [f32]>) -> Self {
         let mut values = values.into_iter();
-        let mut out = self.clone();
+        let mut out = Self { packed: OnceLock::new(), ..self.clone() };
         for pair in out.layers.iter_mut().flatten().flatten() {
             for target in [&mut pair.a, &mut pair.b] {
                 if let Some(data) = values.next() {
@@ -109,16 +168,30 @@ impl Adapter {
         out
     }
 
+    /// Laid out for the kernels, on first use.
+    pub(crate) fn packed(&self, a: &Architecture) -> &Arc<PackedAdapter> {
+        self.packed.get_or_init(|| Arc::new(PackedAdapter::new(self, a)))
+    }
+
     /// Writes the PEFT directory.
     ///
     /// # Errors
     /// When a file cannot be written.
     pub fn save(&self, directory: &Path, model: &ModelConfig, base: &str) -> Result<()> {
-        let targets: Vec<_> = self.config.targets.iter().map(|p| p.short_name()).collect();
-        let json = serde_json::json!({
+        let targets = match &self.config.targets {
+            Targets::Names(names) => json!(names),
+            Targets::Regex(pattern) => json!(pattern),
+            Targets::AllLinear => {
+                let mut names: Vec<_> = model.architecture.modules.iter().map(|m| m.short_name()).collect();
+                let mut seen = std::collections::HashSet::new();
+                names.retain(|name| seen.insert(*name));
+                json!(names)
+            }
+        };
+        let json = json!({
             "base_model_name_or_path": base,
             "bias": "none",
-            "fan_in_fan_out": false,
+            "fan_in_fan_out": model.architecture.transposed,
             "inference_mode": true,
             "init_lora_weights": true,
             "lora_alpha": self.config.lora_alpha,
@@ -141,30 +214,90 @@ impl Adapter {
     /// # Errors
     /// Unsupported options, missing tensors and wrong shapes, each by name.
     pub fn load(directory: &Path, model: &ModelConfig) -> Result<Self> {
+        let architecture = &model.architecture;
         let path = directory.join("adapter_config.json");
         let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
         let json: Value = serde_json::from_str(&text).map_err(|e| Error::format(&path, e.to_string()))?;
-        let config = parse_config(&json).map_err(|reason| Error::format(&path, reason))?;
+        let parsed = parse_config(&json, architecture).and_then(|config| Ok((config.adapted(architecture)?, config)));
+        let (adapted, config) = parsed.map_err(|reason| Error::format(&path, reason))?;
         let path = directory.join("adapter_model.safetensors");
-        let mut tensors = read_safetensors(&path)?;
+        let file = Checkpoint::open_file(&path)?;
+        let mut left: std::collections::BTreeSet<String> = file.names().into_iter().collect();
         let mut values = |name: &str, shape: [usize; 2]| {
-            take(&mut tensors, &path, name, &shape, "the base").map(|parameter| parameter.data)
+            left.remove(name);
+            file.read(name, &shape, "the base")
         };
         let mut layers = Vec::new();
-        for n in 0..model.num_hidden_layers {
-            let mut layer: [Option<LowRank>; 7] = Default::default();
-            for &projection in &config.targets {
-                let (out, input) = projection.shape(model);
-                let [a, b] = parameter_names(n, projection);
-                let pair = LowRank { a: values(&a, [config.r, input])?, b: values(&b, [out, config.r])? };
-                layer[projection as usize] = Some(pair);
+        for (n, flags) in adapted.iter().enumerate() {
+            let mut layer = Vec::new();
+            for (module, is) in architecture.modules.iter().zip(flags) {
+                let (_, input) = architecture.shape(module.slot);
+                let [a, b] = parameter_names(architecture, n, module.name);
+                layer.push(match is {
+                    true => Some(LowRank { a: values(&a, [config.r, input])?, b: values(&b, [module.rows, config.r])? }),
+                    false => None,
+                });
             }
             layers.push(layer);
         }
-        match tensors.keys().min() {
-            Some(name) => Err(Error::format(&path, format!("tensor `{name}` belongs to no projection of the base"))),
-            None => Ok(Self { config, layers }),
+        match left.first() {
+            Some(name) => Err(Error::format(&path, format!("tensor `{name}` belongs to no module that is adapted"))),
+            None => Ok(Self { config, layers, packed: OnceLock::new() }),
         }
+    }
+}
+
+/// An adapter as the kernels want it.
+#[derive(Debug)]
+pub(crate) struct PackedAdapter {
+    slots: Vec<[Option<PackedSlot>; 4]>, // [layer][slot]
+    /// Most rows of A in one map.
+    pub(crate) widest: usize,
+}
+
+/// The adapted modules of one map: their A stacked, each B with the scale inside.
+#[derive(Debug)]
+pub(crate) struct PackedSlot {
+    pub(crate) a: Packed, // (Σ r, in)
+    pub(crate) parts: Vec<PackedPart>,
+}
+
+/// B of one module: `out[first..] += B · low[low..]`.
+#[derive(Debug)]
+pub(crate) struct PackedPart {
+    pub(crate) b: Packed, // (rows, r)
+    pub(crate) first: usize,
+    pub(crate) low: usize,
+}
+
+impl PackedAdapter {
+    fn new(adapter: &Adapter, a: &Architecture) -> Self {
+        let slots: Vec<_> = (0..a.layers).map(|n| Slot::ALL.map(|slot| PackedSlot::new(adapter, a, n, slot))).collect();
+        let widest = slots.iter().flatten().flatten().map(|slot| slot.a.out()).max().unwrap_or(0);
+        Self { slots, widest }
+    }
+
+    pub(crate) fn get(&self, layer: usize, slot: Slot) -> Option<&PackedSlot> {
+        self.slots[layer][slot as usize].as_ref()
+    }
+}
+
+impl PackedSlot {
+    fn new(adapter: &Adapter, architecture: &Architecture, n: usize, slot: Slot) -> Option<Self> {
+        let (_, input) = architecture.shape(slot);
+        let (r, scale) = (adapter.config.r, adapter.config.scale());
+        let modules = architecture.modules.iter().enumerate().filter(|(_, module)| module.slot == slot);
+        let pairs: Vec<_> = modules.filter_map(|(i, module)| Some((module, adapter.get(n, i)?))).collect();
+        if pairs.is_empty() {
+            return None;
+        }
+        let a = Packed::new(pairs.len() * r, input, Precision::F32, |i| &pairs[i / r].1.a[i % r * input..(i % r + 1) * input]);
+        let part = |(i, (module, pair)): (usize, &(&crate::architecture::Module, &LowRank))| {
+            let scaled: Vec<f32> = pair.b.iter().map(|b| scale * b).collect();
+            let row = |o: usize| &scaled[module.source(o) * r..(module.source(o) + 1) * r];
+            PackedPart { b: Packed::new(module.rows, r, Precision::F32, row), first: module.first, low: i * r }
+        };
+        Some(Self { a, parts: pairs.iter().enumerate().map(part).collect() })
     }
 }
 
@@ -172,36 +305,37 @@ fn uniform(rng: &mut impl Rng) -> f32 {
     (rng.next_u32() >> 8) as f32 / (1u32 << 24) as f32
 }
 
-fn parameter_names(layer: usize, projection: Projection) -> [String; 2] {
-    ["A", "B"].map(|side| format!("base_model.model.model.layers.{layer}.{}.lora_{side}.weight", projection.module()))
+fn parameter_names(a: &Architecture, layer: usize, module: &str) -> [String; 2] {
+    ["A", "B"].map(|side| format!("base_model.model.{}.lora_{side}.weight", a.in_layer(layer, module)))
 }
 
-fn parse_config(json: &Value) -> std::result::Result<LoraConfig, String> {
+fn parse_config(json: &Value, a: &Architecture) -> std::result::Result<LoraConfig, String> {
     let kind = json["peft_type"].as_str().unwrap_or("absent");
     if kind != "LORA" {
         return Err(format!("`peft_type` is `{kind}`; `LORA` is read"));
     }
     refuse_unsupported(json)?;
+    if json["fan_in_fan_out"] == true && !a.transposed {
+        return Err("`fan_in_fan_out` is true, but the base stores its weights the other way".to_owned());
+    }
     let r = json["r"].as_u64().filter(|r| *r > 0).ok_or("`r` must be a positive whole number")?;
     let lora_alpha = json["lora_alpha"].as_f64().filter(|a| a.is_finite()).ok_or("`lora_alpha` must be a number")?;
-    let names = json["target_modules"].as_array().ok_or("`target_modules` must be a list of module names")?;
-    let mut targets = Vec::new();
-    for name in names {
-        let name = name.as_str().unwrap_or_default();
-        let found = Projection::ALL.into_iter().find(|p| p.short_name() == name);
-        targets.push(found.ok_or_else(|| format!("`target_modules` names `{name}`, which the base does not have"))?);
-    }
-    targets.sort();
-    targets.dedup();
+    let targets = match &json["target_modules"] {
+        Value::String(all) if all == "all-linear" => Targets::AllLinear,
+        Value::String(pattern) => Targets::Regex(pattern.clone()),
+        Value::Array(names) => {
+            Targets::Names(names.iter().map(|name| name.as_str().unwrap_or_default().to_owned()).collect())
+        }
+        _ => return Err("`target_modules` must be a list of module names, a regular expression or `all-linear`".to_owned()),
+    };
     Ok(LoraConfig { r: r as usize, lora_alpha, use_rslora: json["use_rslora"].as_bool().unwrap_or(false), targets })
 }
 
 /// Options that change the arithmetic as soon as they hold anything.
-const UNSUPPORTED: [&str; 14] = [
+const UNSUPPORTED: [&str; 13] = [
     "use_dora",
     "use_qalora",
     "use_bdlora",
-    "fan_in_fan_out",
     "lora_bias",
     "modules_to_save",
     "layers_to_transform",

@@ -1,70 +1,15 @@
-//! The weights of a Llama-layout decoder as plain `f32`, and their Hugging Face directory.
+//! The weights of a decoder and their Hugging Face directory.
 //!
-//! One copy in memory serves every policy: adapters are kept apart and never merged here. Loading checks every
-//! tensor's name and shape before anything is computed, so a damaged directory is one clear error and not a wrong model.
+//! One copy in memory, packed for the kernels, serves every policy and both paths: adapters are kept apart and never merged
+//! here. Loading checks every tensor's name and shape before anything is computed, so a damaged directory is one clear
+//! error and not a wrong model; tensors are read one at a time, so it never holds the file and the model together.
 
-use crate::config::ModelConfig;
-use crate::kernels::Rope;
+use crate::architecture::{Architecture, Slot};
+use crate::checkpoint::{Checkpoint, write_safetensors};
+use crate::config::{ModelConfig, token_ids};
+use crate::kernels::{Packed, Precision, Rope};
 use crate::{Error, Result};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView, View};
-use std::borrow::Cow;
-use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
-
-/// The seven linear maps of a decoder layer, each of which can carry a low-rank adapter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Projection {
-    /// Queries.
-    Q,
-    /// Keys.
-    K,
-    /// Values.
-    V,
-    /// Attention output.
-    O,
-    /// Feed-forward gate.
-    Gate,
-    /// Feed-forward input.
-    Up,
-    /// Feed-forward output.
-    Down,
-}
-
-impl Projection {
-    /// All seven, in the order of a layer's computation.
-    pub const ALL: [Self; 7] = [Self::Q, Self::K, Self::V, Self::O, Self::Gate, Self::Up, Self::Down];
-
-    /// Module name inside a layer: `self_attn.q_proj`.
-    pub fn module(self) -> &'static str {
-        match self {
-            Self::Q => "self_attn.q_proj",
-            Self::K => "self_attn.k_proj",
-            Self::V => "self_attn.v_proj",
-            Self::O => "self_attn.o_proj",
-            Self::Gate => "mlp.gate_proj",
-            Self::Up => "mlp.up_proj",
-            Self::Down => "mlp.down_proj",
-        }
-    }
-
-    /// Last part of the module name, as in PEFT's `target_modules`: `q_proj`.
-    pub fn short_name(self) -> &'static str {
-        self.module().rsplit('.').next().unwrap_or_default()
-    }
-
-    /// `(out, in)` features of the weight.
-    pub fn shape(self, config: &ModelConfig) -> (usize, usize) {
-        let (d, f) = (config.hidden_size, config.intermediate_size);
-        match self {
-            Self::Q => (config.q_dim(), d),
-            Self::K | Self::V => (config.kv_dim(), d),
-            Self::O => (d, config.q_dim()),
-            Self::Gate | Self::Up => (f, d),
-            Self::Down => (d, f),
-        }
-    }
-}
 
 /// One tensor by its Hugging Face name.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,58 +22,171 @@ pub struct Parameter {
     pub data: Vec<f32>,
 }
 
-/// Weights of one decoder layer; each projection is `(out, in)` row-major.
+/// Where a norm sits in a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NormAt {
+    Input,
+    Mlp,
+    AfterAttention,
+    AfterMlp,
+    Query,
+    Key,
+}
+
+impl NormAt {
+    const ALL: [Self; 6] = [Self::Input, Self::Mlp, Self::AfterAttention, Self::AfterMlp, Self::Query, Self::Key];
+
+    fn name(self, architecture: &Architecture) -> Option<&'static str> {
+        let names = &architecture.names;
+        match self {
+            Self::Input => Some(names.input_norm),
+            Self::Mlp => names.mlp_norm,
+            Self::AfterAttention => names.after.map(|after| after[0]),
+            Self::AfterMlp => names.after.map(|after| after[1]),
+            Self::Query => names.qk_norm.map(|qk| qk[0]),
+            Self::Key => names.qk_norm.map(|qk| qk[1]),
+        }
+    }
+}
+
+/// A norm's weights.
+#[derive(Debug, Clone)]
+pub(crate) struct Norm {
+    pub(crate) weight: Vec<f32>,
+    pub(crate) bias: Option<Vec<f32>>,
+}
+
+/// One of a layer's linear maps.
+#[derive(Debug)]
+pub(crate) struct Map {
+    pub(crate) weight: Packed,
+    pub(crate) bias: Option<Vec<f32>>,
+}
+
+/// Weights of one decoder layer.
 #[derive(Debug)]
 pub(crate) struct Layer {
-    pub(crate) projections: [Vec<f32>; 7],
-    pub(crate) input_norm: Vec<f32>,
-    pub(crate) post_norm: Vec<f32>,
+    maps: [Map; 4],
+    norms: [Option<Norm>; 6],
+}
+
+impl Layer {
+    pub(crate) fn map(&self, slot: Slot) -> &Map {
+        &self.maps[slot as usize]
+    }
+
+    pub(crate) fn norm(&self, at: NormAt) -> Option<&Norm> {
+        self.norms[at as usize].as_ref()
+    }
 }
 
 /// A frozen base model: configuration, weights, rotary tables.
 #[derive(Debug)]
 pub struct Model {
     pub(crate) config: ModelConfig,
-    pub(crate) embed: Vec<f32>, // (v, d)
+    pub(crate) embed: Packed, // (v, d)
+    pub(crate) positions: Option<Vec<f32>>,
     pub(crate) layers: Vec<Layer>,
-    pub(crate) norm: Vec<f32>,
-    pub(crate) head: Option<Vec<f32>>, // (v, d); the embedding when tied
-    pub(crate) rope: Arc<Rope>,
+    pub(crate) norm: Norm,
+    head: Option<Packed>, // (v, d); the embedding when tied
+    pub(crate) ropes: Vec<Rope>,
+    stop: Vec<u32>,
+}
+
+/// What a tensor is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Embed,
+    Positions,
+    Weight(usize, usize),
+    Bias(usize, usize),
+    Norm(usize, NormAt, Side),
+    LastNorm(Side),
+    Head,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Weight,
+    Bias,
+}
+
+impl Side {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Weight => "weight",
+            Self::Bias => "bias",
+        }
+    }
+}
+
+/// Every tensor of `a`, in file order.
+fn parts(a: &Architecture) -> Vec<(Part, String, Vec<usize>)> {
+    let names = &a.names;
+    let sides: &[Side] = if a.norm_has_bias() { &[Side::Weight, Side::Bias] } else { &[Side::Weight] };
+    let mut parts = vec![(Part::Embed, format!("{}.weight", names.embed), vec![a.vocab, a.d])];
+    if let Some(name) = names.positions {
+        parts.push((Part::Positions, format!("{name}.weight"), vec![a.context, a.d]));
+    }
+    for n in 0..a.layers {
+        for (i, module) in a.modules.iter().enumerate() {
+            let (_, input) = a.shape(module.slot);
+            let shape = if a.transposed { vec![input, module.rows] } else { vec![module.rows, input] };
+            let name = a.in_layer(n, module.name);
+            parts.push((Part::Weight(n, i), format!("{name}.weight"), shape));
+            if module.bias {
+                parts.push((Part::Bias(n, i), format!("{name}.bias"), vec![module.rows]));
+            }
+        }
+        for at in NormAt::ALL {
+            let Some(name) = at.name(a) else { continue };
+            let width = if matches!(at, NormAt::Query | NormAt::Key) { a.head_dim } else { a.d };
+            for &side in sides {
+                parts.push((Part::Norm(n, at, side), format!("{}.{}", a.in_layer(n, name), side.name()), vec![width]));
+            }
+        }
+    }
+    for &side in sides {
+        parts.push((Part::LastNorm(side), format!("{}.{}", names.norm, side.name()), vec![a.d]));
+    }
+    if !a.tied {
+        parts.push((Part::Head, format!("{}.weight", names.head), vec![a.vocab, a.d]));
+    }
+    parts
 }
 
 /// Name and shape of every tensor of `config`, in file order.
 pub fn layout(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
-    let (v, d) = (config.vocab_size, config.hidden_size);
-    let mut names = vec![("model.embed_tokens.weight".to_owned(), vec![v, d])];
-    for n in 0..config.num_hidden_layers {
-        for p in Projection::ALL {
-            let (out, input) = p.shape(config);
-            names.push((format!("model.layers.{n}.{}.weight", p.module()), vec![out, input]));
-        }
-        names.push((format!("model.layers.{n}.input_layernorm.weight"), vec![d]));
-        names.push((format!("model.layers.{n}.post_attention_layernorm.weight"), vec![d]));
-    }
-    names.push(("model.norm.weight".to_owned(), vec![d]));
-    if !config.tie_word_embeddings {
-        names.push(("lm_head.weight".to_owned(), vec![v, d]));
-    }
-    names
+    parts(&config.architecture).into_iter().map(|(_, name, shape)| (name, shape)).collect()
 }
 
 impl Model {
-    /// Loads `config.json` and `model.safetensors` of a Hugging Face directory.
+    /// Loads a Hugging Face directory in `f32`: `config.json`, `model.safetensors` (or its shards and their index), and the
+    /// ending tokens of `generation_config.json`.
     ///
     /// # Errors
     /// A missing or truncated file, a missing tensor or one of the wrong shape or type, each named.
     pub fn load(directory: &Path) -> Result<Self> {
+        Self::load_as(directory, Precision::F32)
+    }
+
+    /// [`Model::load`] with weights held in `precision`.
+    ///
+    /// # Errors
+    /// Those of [`Model::load`].
+    pub fn load_as(directory: &Path, precision: Precision) -> Result<Self> {
         let config = ModelConfig::load(&directory.join("config.json"))?;
-        let path = directory.join("model.safetensors");
-        let mut tensors = read_safetensors(&path)?;
-        let mut parameters = Vec::new();
-        for (name, shape) in layout(&config) {
-            parameters.push(take(&mut tensors, &path, &name, &shape, "`config.json`")?);
+        let checkpoint = Checkpoint::open(directory, config.architecture.names.optional_prefix)?;
+        let mut model = Self::build(config, precision, |name, shape| checkpoint.read(name, shape, "`config.json`"))?;
+        let path = directory.join("generation_config.json");
+        if path.is_file() {
+            let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+            let json: serde_json::Value = serde_json::from_str(&text).map_err(|e| Error::format(&path, e.to_string()))?;
+            model.stop.extend(token_ids(json.get("eos_token_id")));
+            model.stop.sort_unstable();
+            model.stop.dedup();
         }
-        Ok(Self::assemble(config, parameters))
+        Ok(model)
     }
 
     /// Builds a model from tensors in the order of [`layout`].
@@ -136,33 +194,62 @@ impl Model {
     /// # Errors
     /// A tensor that is missing, out of order or of another shape.
     pub fn from_parameters(config: ModelConfig, parameters: Vec<Parameter>) -> Result<Self> {
-        let expected = layout(&config);
-        if expected.len() != parameters.len() {
-            return Err(Error::Request(format!("{} tensors given, {} needed", parameters.len(), expected.len())));
-        }
-        for ((name, shape), p) in expected.iter().zip(&parameters) {
-            if *name != p.name || *shape != p.shape || p.data.len() != shape.iter().product::<usize>() {
-                return Err(Error::Request(format!(
-                    "tensor `{}` {:?} where `{name}` {shape:?} is due",
-                    p.name, p.shape
-                )));
-            }
-        }
-        Ok(Self::assemble(config, parameters))
+        Self::from_parameters_as(config, parameters, Precision::F32)
     }
 
-    /// `parameters` are in the order of [`layout`] with the right shapes.
-    fn assemble(config: ModelConfig, parameters: Vec<Parameter>) -> Self {
-        let mut data = parameters.into_iter().map(|p| p.data);
-        let mut next = || data.next().unwrap_or_default();
-        let embed = next();
-        let layers = (0..config.num_hidden_layers)
-            .map(|_| Layer { projections: std::array::from_fn(|_| next()), input_norm: next(), post_norm: next() })
-            .collect();
-        let norm = next();
-        let head = (!config.tie_word_embeddings).then(&mut next);
-        let rope = Arc::new(Rope::new(config.head_dim(), config.theta(), config.max_position_embeddings));
-        Self { config, embed, layers, norm, head, rope }
+    /// [`Model::from_parameters`] with weights held in `precision`.
+    ///
+    /// # Errors
+    /// Those of [`Model::from_parameters`].
+    pub fn from_parameters_as(config: ModelConfig, parameters: Vec<Parameter>, precision: Precision) -> Result<Self> {
+        let expected = parts(&config.architecture).len();
+        if expected != parameters.len() {
+            return Err(Error::Request(format!("{} tensors given, {expected} needed", parameters.len())));
+        }
+        let mut parameters = parameters.into_iter();
+        Self::build(config, precision, |name, shape| match parameters.next() {
+            Some(p) if p.name == name && p.shape == shape && p.data.len() == shape.iter().product::<usize>() => Ok(p.data),
+            Some(p) => Err(Error::Request(format!("tensor `{}` {:?} where `{name}` {shape:?} is due", p.name, p.shape))),
+            None => Err(Error::Request(format!("tensor `{name}` is missing"))),
+        })
+    }
+
+    /// `read(name, shape)` is asked for every tensor once, in the order of [`layout`].
+    fn build(
+        config: ModelConfig,
+        precision: Precision,
+        mut read: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
+    ) -> Result<Self> {
+        let a = &config.architecture;
+        let mut parts = parts(a).into_iter().peekable();
+        let mut next = |wanted: &dyn Fn(Part) -> bool| -> Result<Option<Vec<f32>>> {
+            let due = parts.next_if(|(part, ..)| wanted(*part));
+            due.map(|(_, name, shape)| read(&name, &shape)).transpose()
+        };
+        let table = |data: Vec<f32>| Packed::new(a.vocab, a.d, precision, |i| &data[i * a.d..(i + 1) * a.d]);
+        let embed = table(next(&|p| p == Part::Embed)?.unwrap_or_default());
+        let positions = next(&|p| p == Part::Positions)?;
+        let mut layers = Vec::new();
+        for n in 0..a.layers {
+            let mut modules = Vec::new();
+            for i in 0..a.modules.len() {
+                let weight = next(&|p| p == Part::Weight(n, i))?.unwrap_or_default();
+                modules.push((weight, next(&|p| p == Part::Bias(n, i))?));
+            }
+            let mut norms: [Option<Norm>; 6] = Default::default();
+            for at in NormAt::ALL {
+                let weight = next(&|p| p == Part::Norm(n, at, Side::Weight))?;
+                let bias = next(&|p| p == Part::Norm(n, at, Side::Bias))?;
+                norms[at as usize] = weight.map(|weight| Norm { weight, bias });
+            }
+            layers.push(Layer { maps: Slot::ALL.map(|slot| assemble(a, slot, &modules, precision)), norms });
+        }
+        let weight = next(&|p| p == Part::LastNorm(Side::Weight))?.unwrap_or_default();
+        let norm = Norm { weight, bias: next(&|p| p == Part::LastNorm(Side::Bias))? };
+        let head = next(&|p| p == Part::Head)?.map(table);
+        let ropes = a.ropes.iter().map(|spec| Rope::new(spec, a.context)).collect();
+        let stop = config.eos();
+        Ok(Self { embed, positions, layers, norm, head, ropes, stop, config })
     }
 
     /// The architecture.
@@ -170,25 +257,70 @@ impl Model {
         &self.config
     }
 
+    pub(crate) fn architecture(&self) -> &Architecture {
+        &self.config.architecture
+    }
+
+    /// Tokens that end an utterance.
+    pub fn stop(&self) -> &[u32] {
+        &self.stop
+    }
+
+    /// How weights are held.
+    pub fn precision(&self) -> Precision {
+        self.embed.precision()
+    }
+
     /// Output head, `(v, d)`.
-    pub(crate) fn head(&self) -> &[f32] {
-        self.head.as_deref().unwrap_or(&self.embed)
+    pub(crate) fn head(&self) -> &Packed {
+        self.head.as_ref().unwrap_or(&self.embed)
+    }
+
+    /// Bytes of weights that a pass over the whole model reads.
+    pub fn bytes(&self) -> usize {
+        let maps = self.layers.iter().flat_map(|layer| &layer.maps);
+        maps.map(|map| map.weight.bytes()).sum::<usize>() + self.head().bytes()
     }
 
     /// Every tensor, in the order of [`layout`].
     pub fn parameters(&self) -> Vec<Parameter> {
-        let mut data: Vec<&Vec<f32>> = vec![&self.embed];
-        for layer in &self.layers {
-            data.extend(&layer.projections);
-            data.extend([&layer.input_norm, &layer.post_norm]);
+        let parts = parts(self.architecture()).into_iter();
+        parts.map(|(part, name, shape)| Parameter { data: self.values(part), name, shape }).collect()
+    }
+
+    fn values(&self, part: Part) -> Vec<f32> {
+        let a = self.architecture();
+        let side = |norm: &Norm, side| match side {
+            Side::Weight => norm.weight.clone(),
+            Side::Bias => norm.bias.clone().unwrap_or_default(),
+        };
+        match part {
+            Part::Embed => self.embed.to_rows(),
+            Part::Positions => self.positions.clone().unwrap_or_default(),
+            Part::Head => self.head().to_rows(),
+            Part::LastNorm(s) => side(&self.norm, s),
+            Part::Norm(n, at, s) => self.layers[n].norm(at).map(|norm| side(norm, s)).unwrap_or_default(),
+            Part::Bias(n, i) => {
+                let module = &a.modules[i];
+                let bias = self.layers[n].map(module.slot).bias.as_deref().unwrap_or_default();
+                let mut out = vec![0.0; module.rows];
+                (0..module.rows).for_each(|row| out[module.source(row)] = bias[module.first + row]);
+                out
+            }
+            Part::Weight(n, i) => {
+                let module = &a.modules[i];
+                let weight = &self.layers[n].map(module.slot).weight;
+                let (rows, input) = (module.rows, weight.input());
+                let mut out = vec![0.0; rows * input];
+                for row in 0..rows {
+                    for k in 0..input {
+                        let at = module.source(row);
+                        out[if a.transposed { k * rows + at } else { at * input + k }] = weight.get(module.first + row, k);
+                    }
+                }
+                out
+            }
         }
-        data.push(&self.norm);
-        data.extend(self.head.as_ref());
-        layout(&self.config)
-            .into_iter()
-            .zip(data)
-            .map(|((name, shape), data)| Parameter { name, shape, data: data.clone() })
-            .collect()
     }
 
     /// Number of weights, a tied head counted once.
@@ -208,73 +340,25 @@ impl Model {
     }
 }
 
-/// Reads every floating-point tensor of a safetensors file as `f32`.
-pub(crate) fn read_safetensors(path: &Path) -> Result<HashMap<String, Parameter>> {
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| {
-        Error::format(path, format!("not a complete safetensors file ({e}); copy or download it again"))
-    })?;
-    let mut out = HashMap::new();
-    for (name, view) in file.tensors() {
-        let data = to_f32(&view)
-            .map_err(|dtype| Error::format(path, format!("tensor `{name}` is {dtype:?}; f32, f16 or bf16 is read")))?;
-        out.insert(name.clone(), Parameter { name, shape: view.shape().to_vec(), data });
+/// One map from the modules that fill it.
+fn assemble(a: &Architecture, slot: Slot, modules: &[(Vec<f32>, Option<Vec<f32>>)], precision: Precision) -> Map {
+    let (out, input) = a.shape(slot);
+    let mine = || a.modules.iter().zip(modules).filter(|(module, _)| module.slot == slot);
+    let mut rows: Vec<std::borrow::Cow<'_, [f32]>> = Vec::with_capacity(out);
+    let mut bias = vec![0.0; out];
+    for (module, (weight, values)) in mine() {
+        for i in 0..module.rows {
+            let at = module.source(i);
+            rows.push(if a.transposed {
+                (0..input).map(|k| weight[k * module.rows + at]).collect::<Vec<f32>>().into()
+            } else {
+                weight[at * input..(at + 1) * input].into()
+            });
+            if let Some(values) = values {
+                bias[module.first + i] = values[at];
+            }
+        }
     }
-    Ok(out)
-}
-
-/// Takes tensor `name` out of what [`read_safetensors`] read from `path`; `asker` is who wants it to have `shape`.
-pub(crate) fn take(
-    tensors: &mut HashMap<String, Parameter>,
-    path: &Path,
-    name: &str,
-    shape: &[usize],
-    asker: &str,
-) -> Result<Parameter> {
-    let refuse = |reason: String| Err(Error::format(path, format!("tensor `{name}` {reason}")));
-    let Some(found) = tensors.remove(name) else {
-        return refuse("is missing".into());
-    };
-    if found.shape != shape {
-        return refuse(format!("has shape {:?}, {asker} asks for {shape:?}", found.shape));
-    }
-    match found.data.iter().position(|x| !x.is_finite()) {
-        Some(at) => refuse(format!("holds {} at index {at}", found.data[at])),
-        None => Ok(found),
-    }
-}
-
-fn to_f32(view: &TensorView<'_>) -> std::result::Result<Vec<f32>, Dtype> {
-    let bytes = view.data();
-    match view.dtype() {
-        Dtype::F32 => Ok(bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()),
-        Dtype::BF16 => Ok(bytes.as_chunks::<2>().0.iter().map(|b| half::bf16::from_le_bytes(*b).to_f32()).collect()),
-        Dtype::F16 => Ok(bytes.as_chunks::<2>().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f32()).collect()),
-        other => Err(other),
-    }
-}
-
-struct F32<'a>(&'a Parameter);
-
-impl View for F32<'_> {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-    fn shape(&self) -> &[usize] {
-        &self.0.shape
-    }
-    fn data(&self) -> Cow<'_, [u8]> {
-        self.0.data.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>().into()
-    }
-    fn data_len(&self) -> usize {
-        4 * self.0.data.len()
-    }
-}
-
-/// Writes tensors as an f32 safetensors file that `transformers` and `peft` accept (`format: pt`).
-pub(crate) fn write_safetensors(path: &Path, parameters: &[Parameter]) -> Result<()> {
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let views = parameters.iter().map(|p| (p.name.as_str(), F32(p)));
-    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| Error::format(path, e.to_string()))?;
-    std::fs::write(path, bytes).map_err(Error::io("write", path))
+    let biased = mine().any(|(module, _)| module.bias);
+    Map { weight: Packed::new(out, input, precision, |i| &rows[i]), bias: biased.then_some(bias) }
 }

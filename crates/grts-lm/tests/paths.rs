@@ -42,8 +42,8 @@ fn model(seed: u64) -> Arc<Model> {
 /// An adapter whose B is not zero: one step of training on noise.
 fn adapter(model: &Arc<Model>, seed: u64, rank: usize) -> Arc<Adapter> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let fresh = Adapter::new(LoraConfig::all_linear(rank, 8.0), model.config(), &mut rng);
-    let mut trainer = Trainer::adapter(model.clone(), &fresh, AdamWConfig::default()).unwrap();
+    let fresh = Adapter::new(LoraConfig::all_linear(rank, 8.0), model.config(), &mut rng).unwrap();
+    let mut trainer = Trainer::adapter(model.clone(), &fresh, AdamWConfig::default());
     let batch = [text(&mut rng, 30)];
     for _ in 0..3 {
         trainer.step(&batch, 0.05, |_, l| negative_log_likelihood(l)).unwrap();
@@ -65,7 +65,7 @@ fn both_paths_give_the_same_logprobs() {
     let adapter = adapter(&model, 2, 3);
     let mut rng = ChaCha8Rng::seed_from_u64(3);
     let texts: Vec<Sequence> = [2, 7, 41, 64].map(|n| text(&mut rng, n)).to_vec();
-    let trainer = Trainer::adapter(model.clone(), &adapter, AdamWConfig::default()).unwrap();
+    let trainer = Trainer::adapter(model.clone(), &adapter, AdamWConfig::default());
     let request: Vec<_> = texts.iter().map(|t| (t.tokens.as_slice(), Some(&adapter))).collect();
     let decoded = model.logprobs(&request).unwrap();
     trainer
@@ -103,10 +103,10 @@ fn gradients_of_every_weight_match_finite_differences() {
     let model = model(4);
     let mut rng = ChaCha8Rng::seed_from_u64(5);
     let batch = [text(&mut rng, 9), text(&mut rng, 5)];
-    let trainer = Trainer::full(model.clone(), AdamWConfig::default());
+    let trainer = Trainer::full(model.clone(), AdamWConfig::default()).unwrap();
     let value = |p: &[Parameter]| {
         let moved = Arc::new(Model::from_parameters(model.config().clone(), p.to_vec()).unwrap());
-        Trainer::full(moved, AdamWConfig::default()).gradients(&batch, |_, l| negative_log_likelihood(l)).unwrap().0
+        Trainer::full(moved, AdamWConfig::default()).unwrap().gradients(&batch, |_, l| negative_log_likelihood(l)).unwrap().0
     };
     check_gradients(&trainer, value, &batch);
 }
@@ -154,7 +154,7 @@ fn a_row_says_the_same_whatever_shares_its_batch_and_caches_survive_turns() {
 #[test]
 fn a_step_that_is_not_finite_leaves_the_parameters_alone() {
     let model = model(11);
-    let mut trainer = Trainer::full(model.clone(), AdamWConfig::default());
+    let mut trainer = Trainer::full(model.clone(), AdamWConfig::default()).unwrap();
     let mut rng = ChaCha8Rng::seed_from_u64(12);
     let batch = [text(&mut rng, 5)];
     let before = trainer.parameters().to_vec();

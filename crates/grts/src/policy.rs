@@ -29,8 +29,8 @@ impl Base {
     /// Whatever is missing, damaged or unsupported, with the file and the tensor or key.
     pub fn load(directory: &Path) -> Result<Self, Error> {
         let model = Model::load(directory).map_err(|e| Error::model(directory, &e))?;
-        let text = Text::load(directory, model.config().vocab_size).map_err(|e| Error::model(directory, &e))?;
-        let stop = model.config().eos();
+        let text = Text::load(directory, model.config().vocab_size()).map_err(|e| Error::model(directory, &e))?;
+        let stop = model.stop().to_vec();
         Ok(Self { model: Arc::new(model), text, stop })
     }
 }

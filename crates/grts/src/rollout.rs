@@ -280,10 +280,10 @@ mod tests {
     fn the_audit_notices_a_batch_that_sampled_the_base() {
         let base = Base::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/meridian/base")).unwrap();
         let key = StreamKey { seed: 1, iteration: 0, purpose: 0, entry: 0, episode: 0, turn: 0 };
-        let fresh = Adapter::new(LoraConfig::all_linear(2, 4.0), base.model.config(), &mut key.rng());
+        let fresh = Adapter::new(LoraConfig::all_linear(2, 4.0), base.model.config(), &mut key.rng()).unwrap();
         let tokens: Vec<u32> = (0..12).map(|i| 300 + 7 * i).collect();
         let scored: Vec<usize> = (1..12).collect();
-        let mut trainer = Trainer::adapter(Arc::clone(&base.model), &fresh, AdamWConfig::default()).unwrap();
+        let mut trainer = Trainer::adapter(Arc::clone(&base.model), &fresh, AdamWConfig::default());
         let batch = [Sequence { tokens: tokens.clone(), scored }];
         trainer.step(&batch, 0.01, |_, l| Objective { loss: 0.0, gradient: vec![-1.0; l.len()] }).unwrap();
         let policy = Policy::new("trained", trainer.to_adapter().unwrap());

@@ -23,7 +23,7 @@ impl<'a> SemanticSpace<'a> {
     pub fn new(base: &'a Base, reference: &[&str]) -> Result<Self, Error> {
         let pooled = pool(base, reference)?;
         let n = pooled.len().max(1) as f64;
-        let d = base.model.config().hidden_size;
+        let d = base.model.config().hidden_size();
         let origin = (0..d).map(|i| pooled.iter().map(|v| v[i]).sum::<f64>() / n).collect();
         Ok(Self { base, origin })
     }
@@ -65,7 +65,7 @@ fn pool(base: &Base, texts: &[&str]) -> Result<Vec<Vec<f64>>, Error> {
         texts.iter().map(|t| base.text.encode(t)).collect::<Result<_, _>>().map_err(|e| Error::engine(&e))?;
     let slices: Vec<&[u32]> = tokens.iter().map(Vec::as_slice).collect();
     let hidden = base.model.hidden_states(&slices).map_err(|e| Error::engine(&e))?;
-    let d = base.model.config().hidden_size;
+    let d = base.model.config().hidden_size();
     let mean = |states: &Vec<f32>| {
         let rows = (states.len() / d).max(1) as f64;
         (0..d).map(|i| states.iter().skip(i).step_by(d).map(|x| f64::from(*x)).sum::<f64>() / rows).collect()

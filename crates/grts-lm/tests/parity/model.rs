@@ -12,7 +12,7 @@ fn check_logits(name: &str, model: &Model, adapter: Option<&Adapter>) {
     let golden = tensors(&format!("logits.{name}.safetensors"));
     for (i, tokens) in sequences().iter().enumerate() {
         let (shape, expected) = &golden[&format!("f64.{i}")];
-        assert_eq!(*shape, [tokens.len(), model.config().vocab_size]);
+        assert_eq!(*shape, [tokens.len(), model.config().vocab_size()]);
         let off = largest_difference(&model.logits(tokens, adapter).unwrap(), expected);
         assert!(off <= LOGITS, "{name}, sequence {i}: off by {off}");
     }

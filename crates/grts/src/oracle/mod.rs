@@ -108,9 +108,9 @@ impl Training<'_> {
         let mut rng = self.stream(0, Use::Adapter).rng();
         let adapter = match start {
             Some(adapter) => adapter.clone(),
-            None => Adapter::new(config, model.config(), &mut rng),
+            None => Adapter::new(config, model.config(), &mut rng).map_err(|e| Error::engine(&e))?,
         };
-        Trainer::adapter(Arc::clone(model), &adapter, AdamWConfig::default()).map_err(|e| Error::engine(&e))
+        Ok(Trainer::adapter(Arc::clone(model), &adapter, AdamWConfig::default()))
     }
 
     /// Plays `count` dialogues of `own` against opponents drawn from the mixture.

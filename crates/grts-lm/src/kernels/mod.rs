@@ -1,10 +1,21 @@
 //! Plain `f32` kernels on slices, shared by the training ops and the decode path.
 //!
-//! Everything `unsafe` of the crate is in this file: one call into the `gemm` library behind length checks.
-//! Each function runs on the calling thread; parallelism is by shards of the batch, one level up, so that the
+//! `unsafe` of this crate lives below this folder and in [`crate::team`]: vector instructions, one call into the `gemm`
+//! library behind length checks, and matrices that threads write together. Each function runs on the calling thread; parallelism is by shards of the batch, one level up, so that the
 //! number of threads never changes a result. Reductions keep 16 partial sums, in a fixed order, which lets the
 //! compiler use whatever vector width the machine has without being allowed to reassociate.
 
+mod attention;
+mod lanes;
+mod packed;
+mod rope;
+
+pub(crate) use attention::{HeadCache, Scoring, attend};
+pub use packed::Precision;
+pub(crate) use packed::{Input, Output, PANEL, Packed, bf16_bits, multiply};
+pub(crate) use rope::{Angles, Rope};
+
+use crate::architecture::Activation;
 use gemm::Parallelism;
 use multiversion::multiversion;
 
@@ -21,8 +32,13 @@ pub(crate) struct View<'a> {
 impl<'a> View<'a> {
     /// Row-major `(rows, cols)`.
     pub(crate) fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
-        assert!(data.len() >= rows * cols, "matrix of {rows}x{cols} over {} values", data.len());
-        Self { data, rows, cols, row_stride: cols, col_stride: 1 }
+        Self::columns(data, rows, cols, 0, cols)
+    }
+
+    /// `count` columns from `first` on of a row-major matrix whose rows are `width` wide.
+    pub(crate) fn columns(data: &'a [f32], rows: usize, width: usize, first: usize, count: usize) -> Self {
+        assert!(data.len() >= rows * width && first + count <= width, "{rows}x{width} over {} values", data.len());
+        Self { data: &data[first.min(data.len())..], rows, cols: count, row_stride: width, col_stride: 1 }
     }
 
     /// The transposed view, no copy.
@@ -31,25 +47,46 @@ impl<'a> View<'a> {
     }
 }
 
+/// A matrix to be written: `cols` columns of rows that lie `stride` apart.
+pub(crate) struct ViewMut<'a> {
+    data: &'a mut [f32],
+    rows: usize,
+    cols: usize,
+    stride: usize,
+}
+
+impl<'a> ViewMut<'a> {
+    /// Row-major `(rows, cols)`.
+    pub(crate) fn new(data: &'a mut [f32], rows: usize, cols: usize) -> Self {
+        Self::columns(data, rows, cols, 0, cols)
+    }
+
+    /// `count` columns from `first` on of a row-major matrix whose rows are `width` wide.
+    pub(crate) fn columns(data: &'a mut [f32], rows: usize, width: usize, first: usize, count: usize) -> Self {
+        assert!(data.len() >= rows * width && first + count <= width, "{rows}x{width} over {} values", data.len());
+        let first = first.min(data.len());
+        Self { data: &mut data[first..], rows, cols: count, stride: width }
+    }
+}
+
 /// `out (m, n) = alpha * a (m, k) · b (k, n)`, added to what `out` holds when `accumulate`.
-pub(crate) fn matmul(out: &mut [f32], accumulate: bool, alpha: f32, a: View<'_>, b: View<'_>) {
+pub(crate) fn matmul(out: ViewMut<'_>, accumulate: bool, alpha: f32, a: View<'_>, b: View<'_>) {
     let (m, k, n) = (a.rows, a.cols, b.cols);
     assert_eq!(b.rows, k, "inner dimensions differ");
-    assert!(out.len() >= m * n, "output of {} values for {m}x{n}", out.len());
+    assert_eq!((out.rows, out.cols), (m, n), "output of another shape");
     if m == 0 || n == 0 {
         return;
     }
-    // SAFETY: `View::new` checked that every index r*row_stride + c*col_stride lies inside `data` (the transposed view
-    // addresses the same set), `out` holds m*n values in row-major order, and it is a unique borrow, so it overlaps
-    // neither operand.
+    // SAFETY: the constructors checked that every index r*row_stride + c*col_stride lies inside `data` (a transposed view
+    // addresses the same set), and `out` is a unique borrow, so it overlaps neither operand.
     unsafe {
         gemm::gemm(
             m,
             n,
             k,
-            out.as_mut_ptr(),
+            out.data.as_mut_ptr(),
             1,
-            n as isize,
+            out.stride as isize,
             accumulate,
             a.data.as_ptr(),
             a.col_stride as isize,
@@ -92,29 +129,95 @@ pub(crate) fn axpy(out: &mut [f32], scale: f32, x: &[f32]) {
 }
 
 /// Root-mean-square norm of one row: `out = x / sqrt(mean(x²) + eps) * weight`. Returns the factor `1/rms`.
-pub(crate) fn rms_norm(out: &mut [f32], x: &[f32], weight: &[f32], eps: f32) -> f32 {
+///
+/// `offset` is added to every weight.
+pub(crate) fn rms_norm(out: &mut [f32], x: &[f32], weight: &[f32], offset: f32, eps: f32) -> f32 {
     let inverse = 1.0 / (dot(x, x) / x.len() as f32 + eps).sqrt();
     for ((o, v), w) in out.iter_mut().zip(x).zip(weight) {
-        *o = v * inverse * w;
+        *o = v * inverse * (w + offset);
     }
     inverse
 }
 
-/// `silu(gate) * up`, in place of `gate`.
+/// Layer norm of one row: `out = (x - mean) / sqrt(var + eps) * weight + bias`. Returns `(mean, 1/deviation)`.
+pub(crate) fn layer_norm(out: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32], eps: f32) -> (f32, f32) {
+    let n = x.len() as f32;
+    let mean = x.iter().sum::<f32>() / n;
+    let variance = x.iter().map(|v| (v - mean) * (v - mean)).sum::<f32>() / n;
+    let inverse = 1.0 / (variance + eps).sqrt();
+    for (((o, v), w), b) in out.iter_mut().zip(x).zip(weight).zip(bias) {
+        *o = (v - mean) * inverse * w + b;
+    }
+    (mean, inverse)
+}
+
+/// `activation(gate) * up`, in place of `gate`; without `up` just the activation.
+pub(crate) fn activate(kind: Activation, gate: &mut [f32], up: Option<&[f32]>) {
+    match (kind, up) {
+        (Activation::Silu, Some(up)) => gated_silu(gate, up),
+        (kind, Some(up)) => gate.iter_mut().zip(up).for_each(|(g, u)| *g = value_and_slope(kind, *g).0 * u),
+        (kind, None) => gate.iter_mut().for_each(|g| *g = value_and_slope(kind, *g).0),
+    }
+}
+
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
-pub(crate) fn swiglu(gate: &mut [f32], up: &[f32]) {
+fn gated_silu(gate: &mut [f32], up: &[f32]) {
     for (g, u) in gate.iter_mut().zip(up) {
         *g = *g * sigmoid(*g) * u;
     }
 }
 
-/// Gradients of [`swiglu`]: given `gate`, `up` and the gradient of the product, fills both gradients.
+/// Gradient of [`activate`]: given `gate` and the gradient of the result, `d_gate`, and `d_up` where there is an `up`.
+pub(crate) fn activate_backward(
+    kind: Activation,
+    gate: &[f32],
+    grad: &[f32],
+    d_gate: &mut [f32],
+    up: Option<(&[f32], &mut [f32])>,
+) {
+    match up {
+        Some((up, d_up)) if kind == Activation::Silu => gated_silu_backward(gate, up, grad, d_gate, d_up),
+        Some((up, d_up)) => {
+            for i in 0..gate.len() {
+                let (value, slope) = value_and_slope(kind, gate[i]);
+                (d_up[i], d_gate[i]) = (grad[i] * value, grad[i] * up[i] * slope);
+            }
+        }
+        None => {
+            for ((d, g), x) in d_gate.iter_mut().zip(grad).zip(gate) {
+                *d = g * value_and_slope(kind, *x).1;
+            }
+        }
+    }
+}
+
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
-pub(crate) fn swiglu_backward(gate: &[f32], up: &[f32], grad: &[f32], d_gate: &mut [f32], d_up: &mut [f32]) {
+fn gated_silu_backward(gate: &[f32], up: &[f32], grad: &[f32], d_gate: &mut [f32], d_up: &mut [f32]) {
     for i in 0..gate.len().min(up.len()).min(grad.len()).min(d_gate.len()).min(d_up.len()) {
         let s = sigmoid(gate[i]);
         d_up[i] = grad[i] * gate[i] * s;
         d_gate[i] = grad[i] * up[i] * s * (1.0 + gate[i] * (1.0 - s));
+    }
+}
+
+/// An activation and its derivative at `x`.
+fn value_and_slope(kind: Activation, x: f32) -> (f32, f32) {
+    match kind {
+        Activation::Silu => {
+            let s = sigmoid(x);
+            (x * s, s * (1.0 + x * (1.0 - s)))
+        }
+        Activation::Gelu => {
+            let below = 0.5 * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2));
+            let density = 0.398_942_3 * (-0.5 * x * x).exp();
+            (x * below, below + x * density)
+        }
+        Activation::GeluTanh => {
+            const C: f32 = 0.797_884_6; // √(2/π)
+            let t = (C * (x + 0.044_715 * x * x * x)).tanh();
+            let inner = C * (1.0 + 3.0 * 0.044_715 * x * x);
+            (0.5 * x * (1.0 + t), 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * inner)
+        }
     }
 }
 
@@ -171,44 +274,11 @@ pub(crate) fn softmax(x: &mut [f32]) -> f32 {
     max + sum.ln()
 }
 
-/// Rotary embedding tables, `cos` and `sin` of `position * theta^(-2i/d)`: `(positions, head_dim / 2)` each.
-#[derive(Debug, Clone)]
-pub(crate) struct Rope {
-    half: usize,
-    cos: Vec<f32>,
-    sin: Vec<f32>,
-}
-
-impl Rope {
-    pub(crate) fn new(head_dim: usize, theta: f64, positions: usize) -> Self {
-        let half = head_dim / 2;
-        let angles = (0..positions)
-            .flat_map(|p| (0..half).map(move |i| p as f64 * theta.powf(-2.0 * i as f64 / head_dim as f64)));
-        let (sin, cos) = angles.map(|a| (a.sin() as f32, a.cos() as f32)).unzip();
-        Self { half, cos, sin }
-    }
-
-    /// Rotates every head of one row `(heads * head_dim)` in place, by `position`, or back when `inverse`.
-    pub(crate) fn rotate(&self, row: &mut [f32], position: usize, inverse: bool) {
-        let span = position * self.half..(position + 1) * self.half;
-        let (cos, sin) = (&self.cos[span.clone()], &self.sin[span]);
-        let sign = if inverse { -1.0 } else { 1.0 };
-        for head in row.chunks_exact_mut(2 * self.half) {
-            let (first, second) = head.split_at_mut(self.half);
-            for i in 0..self.half {
-                let (a, b, s) = (first[i], second[i], sign * sin[i]);
-                first[i] = a * cos[i] - b * s;
-                second[i] = b * cos[i] + a * s;
-            }
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::{View, dot, exp, matmul, softmax};
+pub(crate) mod tests {
+    use super::{View, ViewMut, dot, exp, matmul, softmax};
 
-    fn noise(n: usize, seed: u32) -> Vec<f32> {
+    pub(crate) fn noise(n: usize, seed: u32) -> Vec<f32> {
         let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
         (0..n)
             .map(|_| {
@@ -234,7 +304,7 @@ mod tests {
             for accumulate in [false, true] {
                 let mut out = noise(m * n, 3);
                 let start = out.clone();
-                matmul(&mut out, accumulate, 0.5, View::new(&a, m, k), View::new(&b, n, k).t());
+                matmul(ViewMut::new(&mut out, m, n), accumulate, 0.5, View::new(&a, m, k), View::new(&b, n, k).t());
                 for r in 0..m {
                     for c in 0..n {
                         let sum: f64 = (0..k).map(|i| f64::from(a[r * k + i]) * f64::from(b[c * k + i])).sum();

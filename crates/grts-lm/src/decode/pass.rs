@@ -1,0 +1,462 @@
+//! One forward pass over a handful of rows, worked through by a team.
+//!
+//! A pass reads up to [`Plan::room`] tokens of any number of texts. Between two barriers every member writes what no other
+//! member touches: rows of its own where rows are independent (norms, low-rank inputs), columns of its own in the
+//! products, heads of its own in attention. A team of one simply runs through.
+
+use crate::architecture::{Architecture, NormKind, Residual, Slot};
+use crate::kernels::{self, Angles, HeadCache, Input, Output, PANEL, Packed, Precision, Scoring, bf16_bits, multiply};
+use crate::lora::{PackedAdapter, PackedSlot};
+use crate::team::{Shared, Team};
+use crate::weights::{Layer, Map, Model, Norm, NormAt};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// What one pass reads: rows of tokens, grouped by text.
+#[derive(Default)]
+pub(super) struct Plan {
+    tokens: Vec<u32>,
+    positions: Vec<usize>,
+    spans: Vec<Span>,
+    runs: Vec<Run>,
+    /// Rows whose output is wanted, in order.
+    wanted: Vec<usize>,
+    angles: Vec<Arc<Angles>>,
+    last_position: usize,
+}
+
+/// Consecutive rows of one text.
+struct Span {
+    text: usize,
+    rows: Range<usize>,
+}
+
+/// Consecutive rows of one adapter.
+struct Run {
+    rows: Range<usize>,
+    adapter: Arc<PackedAdapter>,
+}
+
+impl Plan {
+    pub(super) fn clear(&mut self) {
+        *self = Self { angles: std::mem::take(&mut self.angles), ..Self::default() };
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Adds `tokens` of `text`, whose first has `position`; outputs of the rows in `wanted` (counted from the first) are
+    /// kept.
+    pub(super) fn add(
+        &mut self,
+        text: usize,
+        tokens: &[u32],
+        position: usize,
+        adapter: Option<&Arc<PackedAdapter>>,
+        wanted: Range<usize>,
+    ) {
+        let first = self.rows();
+        let rows = first..first + tokens.len();
+        self.tokens.extend_from_slice(tokens);
+        self.positions.extend(position..position + tokens.len());
+        self.last_position = self.last_position.max(position + tokens.len());
+        self.wanted.extend(wanted.map(|i| first + i));
+        self.spans.push(Span { text, rows: rows.clone() });
+        let Some(adapter) = adapter else { return };
+        match self.runs.last_mut() {
+            Some(run) if run.rows.end == first && Arc::ptr_eq(&run.adapter, adapter) => run.rows.end = rows.end,
+            _ => self.runs.push(Run { rows, adapter: Arc::clone(adapter) }),
+        }
+    }
+
+    /// Makes sure the rotary tables reach far enough.
+    pub(super) fn seal(&mut self, model: &Model) {
+        self.angles = model.ropes.iter().map(|rope| rope.angles(self.last_position)).collect();
+    }
+
+    /// Rows whose output is kept.
+    pub(super) fn wanted(&self) -> usize {
+        self.wanted.len()
+    }
+}
+
+/// Memory of a pass, for at most `rows` rows of which `wanted` have an output.
+pub(super) struct Buffers {
+    x: Vec<f32>,
+    normed: Vec<f32>,
+    second: Vec<f32>,
+    qkv: Vec<f32>,
+    attended: Vec<f32>,
+    up: Vec<f32>,
+    low: Vec<f32>,
+    pairs: Vec<u32>,
+    out: Vec<f32>,
+    low_stride: usize,
+}
+
+impl Buffers {
+    /// `out` numbers each wanted row has (logits, or a hidden state).
+    pub(super) fn new(model: &Model, rows: usize, wanted: usize, out: usize, widest: usize) -> Self {
+        let a = model.architecture();
+        let floats = |width: usize| vec![0f32; rows * width];
+        let pairs = if model.precision() == Precision::Bf16 { a.d.max(a.q_dim()).max(a.ff).div_ceil(2) } else { 0 };
+        Self {
+            x: floats(a.d),
+            // Also holds the hidden states of wanted rows.
+            normed: vec![0f32; rows.max(wanted) * a.d],
+            second: floats(if a.residual == Residual::Sequential { 0 } else { a.d }),
+            qkv: floats(a.qkv_dim()),
+            attended: floats(a.q_dim()),
+            up: floats(a.up_dim()),
+            low: floats(widest),
+            pairs: vec![0; rows.max(wanted) * pairs],
+            out: vec![0f32; wanted * out],
+            low_stride: widest,
+        }
+    }
+
+    pub(super) fn share(&mut self) -> Board<'_> {
+        Board {
+            x: Shared::new(&mut self.x),
+            normed: Shared::new(&mut self.normed),
+            second: Shared::new(&mut self.second),
+            qkv: Shared::new(&mut self.qkv),
+            attended: Shared::new(&mut self.attended),
+            up: Shared::new(&mut self.up),
+            low: Shared::new(&mut self.low),
+            pairs: Shared::new(&mut self.pairs),
+            out: Shared::new(&mut self.out),
+            low_stride: self.low_stride,
+        }
+    }
+}
+
+/// [`Buffers`] as a team sees them.
+pub(super) struct Board<'a> {
+    x: Shared<'a, f32>,
+    normed: Shared<'a, f32>,
+    second: Shared<'a, f32>,
+    qkv: Shared<'a, f32>,
+    attended: Shared<'a, f32>,
+    up: Shared<'a, f32>,
+    low: Shared<'a, f32>,
+    pairs: Shared<'a, u32>,
+    pub(super) out: Shared<'a, f32>,
+    low_stride: usize,
+}
+
+/// A pass in progress.
+pub(super) struct Pass<'a> {
+    pub(super) model: &'a Model,
+    pub(super) board: &'a Board<'a>,
+    /// Caches of each text, `[layer * kv_heads + head]`.
+    pub(super) caches: &'a [Shared<'a, HeadCache>],
+}
+
+// Every `unsafe` below rests on the same argument: between two calls of `sync` a member writes only its share of rows,
+// columns, heads or texts, and reads only what was written before the last one.
+impl Pass<'_> {
+    fn a(&self) -> &Architecture {
+        self.model.architecture()
+    }
+
+    /// Runs all layers and leaves logits `(wanted, v)` (or hidden states `(wanted, d)`) in `board.out`.
+    pub(super) fn run(&self, team: &Team<'_>, plan: &Plan, logits: bool) {
+        self.embed(team, plan);
+        for (n, layer) in self.model.layers.iter().enumerate() {
+            self.layer(team, plan, n, layer);
+        }
+        self.finish(team, plan, logits);
+    }
+
+    fn embed(&self, team: &Team<'_>, plan: &Plan) {
+        let (a, d) = (self.a(), self.a().d);
+        for row in team.share(plan.rows()) {
+            // SAFETY: own rows.
+            let x = unsafe { self.board.x.write(row * d..(row + 1) * d) };
+            x.fill(0.0);
+            self.model.embed.add_row(plan.tokens[row] as usize, a.embed_scale, x);
+            if let Some(table) = &self.model.positions {
+                kernels::axpy(x, 1.0, &table[plan.positions[row] * d..(plan.positions[row] + 1) * d]);
+            }
+        }
+    }
+
+    fn layer(&self, team: &Team<'_>, plan: &Plan, n: usize, layer: &Layer) {
+        let a = self.a();
+        let b = self.board;
+        let d = a.d;
+        // Rows: both norms that read the residual stream as it stands.
+        self.normalise(team, plan, layer.norm(NormAt::Input), &b.x, &b.normed);
+        if a.residual == Residual::Parallel {
+            self.normalise(team, plan, layer.norm(NormAt::Mlp), &b.x, &b.second);
+        }
+        self.product(team, plan, (n, Slot::Qkv), layer.map(Slot::Qkv), &b.normed, &b.qkv, a.qkv_dim(), false);
+        self.attention(team, plan, n, layer);
+        if a.residual == Residual::Sandwich {
+            self.product(team, plan, (n, Slot::Output), layer.map(Slot::Output), &b.attended, &b.second, d, false);
+            self.join(team, plan, layer.norm(NormAt::AfterAttention));
+        } else {
+            self.product(team, plan, (n, Slot::Output), layer.map(Slot::Output), &b.attended, &b.x, d, true);
+        }
+        let input = match a.residual {
+            Residual::Parallel => &b.second,
+            Residual::ParallelShared => &b.normed,
+            Residual::Sequential | Residual::Sandwich => {
+                self.normalise(team, plan, layer.norm(NormAt::Mlp), &b.x, &b.normed);
+                &b.normed
+            }
+        };
+        self.product(team, plan, (n, Slot::Up), layer.map(Slot::Up), input, &b.up, a.up_dim(), false);
+        self.activate(team, plan);
+        if a.residual == Residual::Sandwich {
+            self.down(team, plan, n, layer, &b.second, false);
+            self.join(team, plan, layer.norm(NormAt::AfterMlp));
+        } else {
+            self.down(team, plan, n, layer, &b.x, true);
+        }
+    }
+
+    fn down(&self, team: &Team<'_>, plan: &Plan, n: usize, layer: &Layer, out: &Shared<'_, f32>, add: bool) {
+        // The activations lie in the first `ff` columns of `up`, whose rows are `up_dim` wide.
+        self.product(team, plan, (n, Slot::Down), layer.map(Slot::Down), &self.board.up, out, self.a().d, add);
+    }
+
+    /// Own rows of `to` = norm of the same rows of `from`.
+    fn normalise(&self, team: &Team<'_>, plan: &Plan, norm: Option<&Norm>, from: &Shared<'_, f32>, to: &Shared<'_, f32>) {
+        let d = self.a().d;
+        let Some(norm) = norm else { return };
+        for row in team.share(plan.rows()) {
+            // SAFETY: own rows.
+            let (x, out) = unsafe { (from.read(row * d..(row + 1) * d), to.write(row * d..(row + 1) * d)) };
+            normalise(self.a(), norm, x, out);
+        }
+    }
+
+    /// Own rows of x += norm of `second`.
+    fn join(&self, team: &Team<'_>, plan: &Plan, norm: Option<&Norm>) {
+        let d = self.a().d;
+        let Some(norm) = norm else { return };
+        for row in team.share(plan.rows()) {
+            let range = row * d..(row + 1) * d;
+            // SAFETY: own rows.
+            unsafe {
+                let out = self.board.normed.write(range.clone());
+                normalise(self.a(), norm, self.board.second.read(range.clone()), out);
+                kernels::axpy(self.board.x.write(range), 1.0, out);
+            }
+        }
+    }
+
+    /// `to (rows, width)` (+)= W · `from` + low-rank updates + bias. Ends with a barrier; what it needs of `from` must be in
+    /// the member's own rows, or complete.
+    #[expect(clippy::too_many_arguments, reason = "one place where a map, its adapters, its inputs and outputs meet")]
+    fn product(
+        &self,
+        team: &Team<'_>,
+        plan: &Plan,
+        (n, slot): (usize, Slot),
+        map: &Map,
+        from: &Shared<'_, f32>,
+        to: &Shared<'_, f32>,
+        width: usize,
+        add: bool,
+    ) {
+        let weight = &map.weight;
+        let stride = if slot == Slot::Down { self.a().up_dim() } else { weight.input() };
+        let mine = team.share(plan.rows());
+        if slot == Slot::Output && (weight.precision() == Precision::Bf16 || !plan.runs.is_empty()) {
+            // Attention wrote heads; what follows reads own rows.
+            team.sync();
+        }
+        self.round(mine.clone(), from, stride, weight);
+        self.low(plan, mine, (n, slot), from, stride);
+        team.sync();
+        let rows = plan.rows();
+        let panels = team.share(weight.panels());
+        let (out, columns) = (self.output(to, width, rows), columns(&panels, weight.out()));
+        if let Some(bias) = &map.bias {
+            for row in 0..rows {
+                // SAFETY: own columns.
+                let own = unsafe { to.write(row * width + columns.start..row * width + columns.end) };
+                if add { kernels::axpy(own, 1.0, &bias[columns.clone()]) } else { own.copy_from_slice(&bias[columns.clone()]) }
+            }
+        }
+        // SAFETY: own columns of the output; inputs are complete since the barrier.
+        unsafe { multiply(weight, self.input(from, stride, weight, 0..rows), out, panels, add || map.bias.is_some()) };
+        if !plan.runs.is_empty() {
+            // Parts are cut by columns of their own.
+            team.sync();
+            self.update(team, plan, (n, slot), to, width);
+        }
+        team.sync();
+    }
+
+    /// Own rows of `from` as bf16 pairs, where the weights want them.
+    fn round(&self, rows: Range<usize>, from: &Shared<'_, f32>, stride: usize, weight: &Packed) {
+        if weight.precision() == Precision::F32 {
+            return;
+        }
+        let steps = weight.steps();
+        for row in rows {
+            // SAFETY: own rows.
+            let (x, pairs) = unsafe {
+                (from.read(row * stride..row * stride + weight.input()), self.board.pairs.write(row * steps..(row + 1) * steps))
+            };
+            for (pair, x) in pairs.iter_mut().zip(x.chunks(2)) {
+                *pair = bf16_bits(x[0]) | x.get(1).map_or(0, |x| bf16_bits(*x) << 16);
+            }
+        }
+    }
+
+    /// Own rows of the low-rank inputs A x.
+    fn low(&self, plan: &Plan, mine: Range<usize>, (n, slot): (usize, Slot), from: &Shared<'_, f32>, stride: usize) {
+        for run in &plan.runs {
+            let rows = run.rows.start.max(mine.start)..run.rows.end.min(mine.end);
+            let Some(adapted) = run.adapter.get(n, slot).filter(|_| !rows.is_empty()) else { continue };
+            let width = self.board.low_stride;
+            // SAFETY: own rows.
+            unsafe {
+                let low = self.board.low.write(rows.start * width..rows.end * width);
+                let x = Input::floats(from.read(rows.start * stride..rows.end * stride), stride, rows.len());
+                multiply(&adapted.a, x, Output::new(low, width), 0..adapted.a.panels(), false);
+            }
+        }
+    }
+
+    /// Own columns of every adapted part: `to += B low`.
+    fn update(&self, team: &Team<'_>, plan: &Plan, (n, slot): (usize, Slot), to: &Shared<'_, f32>, width: usize) {
+        let low_width = self.board.low_stride;
+        for run in &plan.runs {
+            let Some(PackedSlot { parts, .. }) = run.adapter.get(n, slot) else { continue };
+            for part in parts {
+                // SAFETY: own columns of the output; the low-rank inputs are complete since the barrier.
+                unsafe {
+                    let low = self.board.low.read(run.rows.start * low_width + part.low..run.rows.end * low_width);
+                    let x = Input::strided(low, low_width, run.rows.len());
+                    let all = to.write_address(run.rows.start * width);
+                    let out = Output::from_raw(all, width, run.rows.len()).from_column(part.first);
+                    multiply(&part.b, x, out, team.share(part.b.panels()), true);
+                }
+            }
+        }
+    }
+
+    fn input(&self, from: &Shared<'_, f32>, stride: usize, weight: &Packed, rows: Range<usize>) -> Input {
+        // SAFETY: complete since the last barrier.
+        unsafe {
+            match weight.precision() {
+                Precision::F32 => Input::floats(from.read(rows.start * stride..rows.end * stride), stride, rows.len()),
+                Precision::Bf16 => {
+                    let steps = weight.steps();
+                    Input::pairs(self.board.pairs.read(rows.start * steps..rows.end * steps), steps, rows.len())
+                }
+            }
+        }
+    }
+
+    fn output(&self, to: &Shared<'_, f32>, width: usize, rows: usize) -> Output {
+        assert!(to.len() >= rows * width, "a buffer of {} for {rows} rows of {width}", to.len());
+        // SAFETY: long enough; members write own columns.
+        unsafe { Output::from_raw(to.address(), width, rows) }
+    }
+
+    /// Own pairs of text and key-value head: rotate, append to the cache, attend.
+    fn attention(&self, team: &Team<'_>, plan: &Plan, n: usize, layer: &Layer) {
+        let a = self.a();
+        let (dh, q_dim, kv_dim, width) = (a.head_dim, a.q_dim(), a.kv_dim(), a.qkv_dim());
+        let group = a.heads / a.kv_heads;
+        let angles = a.rope_of[n].map(|i| &plan.angles[i]);
+        let scoring = Scoring { scale: a.attention_scale, softcap: a.attention_softcap };
+        let (mut scores, mut buffer) = (Vec::new(), vec![0f32; dh]);
+        for item in team.share(plan.spans.len() * a.kv_heads) {
+            let (span, head) = (&plan.spans[item / a.kv_heads], item % a.kv_heads);
+            // SAFETY: own text and head, of which all that follows is.
+            let cache = unsafe { &mut self.caches[span.text].write(n * a.kv_heads + head..n * a.kv_heads + head + 1)[0] };
+            for row in span.rows.clone() {
+                let position = plan.positions[row];
+                let at = row * width;
+                let queries = at + head * group * dh..at + (head + 1) * group * dh;
+                let keys = at + q_dim + head * dh..at + q_dim + (head + 1) * dh;
+                let values = keys.start + kv_dim..keys.end + kv_dim;
+                // SAFETY: as above.
+                let (q, k, v, out) = unsafe {
+                    let out = row * q_dim + head * group * dh..row * q_dim + (head + 1) * group * dh;
+                    let qkv = &self.board.qkv;
+                    (qkv.write(queries), qkv.write(keys), qkv.read(values), self.board.attended.write(out))
+                };
+                for (norm, heads) in [(NormAt::Query, &mut *q), (NormAt::Key, &mut *k)] {
+                    let Some(norm) = layer.norm(norm) else { continue };
+                    for head in heads.chunks_exact_mut(dh) {
+                        buffer.copy_from_slice(head);
+                        normalise(a, norm, &buffer, head);
+                    }
+                }
+                if let Some(angles) = angles {
+                    angles.rotate(q, dh, position);
+                    angles.rotate(k, dh, position);
+                }
+                cache.push(k, v);
+                let seen = (a.first_seen(n, position), position + 1);
+                kernels::attend(cache, q, dh, seen, scoring, &mut scores, out);
+            }
+        }
+    }
+
+    /// Own rows: activation(gate) · up, into the first `ff` columns. (`product` ended with a barrier.)
+    fn activate(&self, team: &Team<'_>, plan: &Plan) {
+        let a = self.a();
+        let width = a.up_dim();
+        for row in team.share(plan.rows()) {
+            // SAFETY: own rows.
+            let up = unsafe { self.board.up.write(row * width..(row + 1) * width) };
+            let (gate, rest) = up.split_at_mut(a.ff);
+            kernels::activate(a.activation, gate, a.gated.then_some(&*rest));
+        }
+    }
+
+    /// Last norm of the wanted rows, and the head.
+    fn finish(&self, team: &Team<'_>, plan: &Plan, logits: bool) {
+        let (a, d) = (self.a(), self.a().d);
+        let wanted = plan.wanted();
+        let mine = team.share(wanted);
+        for i in mine.clone() {
+            let row = plan.wanted[i];
+            let to = if logits { &self.board.normed } else { &self.board.out };
+            // SAFETY: own rows.
+            let (x, out) = unsafe { (self.board.x.read(row * d..(row + 1) * d), to.write(i * d..(i + 1) * d)) };
+            normalise(a, &self.model.norm, x, out);
+        }
+        if !logits {
+            return team.sync();
+        }
+        let head = self.model.head();
+        self.round(mine, &self.board.normed, d, head);
+        team.sync();
+        let panels = team.share(head.panels());
+        let columns = columns(&panels, a.vocab);
+        let out = self.output(&self.board.out, a.vocab, wanted);
+        // SAFETY: own columns.
+        unsafe { multiply(head, self.input(&self.board.normed, d, head, 0..wanted), out, panels, false) };
+        if let Some(cap) = a.logits_softcap {
+            for row in 0..wanted {
+                // SAFETY: own columns.
+                let own = unsafe { self.board.out.write(row * a.vocab + columns.start..row * a.vocab + columns.end) };
+                own.iter_mut().for_each(|x| *x = cap * (*x / cap).tanh());
+            }
+        }
+        team.sync();
+    }
+}
+
+fn columns(panels: &Range<usize>, out: usize) -> Range<usize> {
+    (panels.start * PANEL).min(out)..(panels.end * PANEL).min(out)
+}
+
+fn normalise(a: &Architecture, norm: &Norm, x: &[f32], out: &mut [f32]) {
+    match (a.norm, &norm.bias) {
+        (NormKind::Layer, Some(bias)) => drop(kernels::layer_norm(out, x, &norm.weight, bias, a.eps)),
+        _ => drop(kernels::rms_norm(out, x, &norm.weight, a.norm_offset(), a.eps)),
+    }
+}

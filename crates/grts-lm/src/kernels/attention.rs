@@ -1,0 +1,261 @@
+//! Attention of a few queries over one head's cache: scores, softmax, weighted values, without a score matrix.
+//!
+//! Keys lie in blocks of 16 positions, `(head_dim, 16)` each, so that 16 scores are one chain of multiply-adds without a
+//! horizontal sum; values lie `(positions, width)` with `width` a multiple of 16.
+
+use super::lanes::{Isa, Lanes, Plain};
+
+/// Positions in a block of keys.
+const BLOCK: usize = 16;
+/// Queries that share the loads of keys and values.
+const TOGETHER: usize = 4;
+
+/// Keys (rotated) and values of one key-value head for the positions seen so far.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct HeadCache {
+    keys: Vec<f32>,   // blocks of (head_dim, 16)
+    values: Vec<f32>, // (positions, width)
+    len: usize,
+}
+
+impl HeadCache {
+    /// Appends one position.
+    pub(crate) fn push(&mut self, key: &[f32], value: &[f32]) {
+        let (dh, at) = (key.len(), self.len % BLOCK);
+        if at == 0 {
+            self.keys.resize(self.keys.len() + dh * BLOCK, 0.0);
+        }
+        let block = self.len / BLOCK * dh * BLOCK;
+        for (d, k) in key.iter().enumerate() {
+            self.keys[block + d * BLOCK + at] = *k;
+        }
+        self.values.extend_from_slice(value);
+        self.len += 1;
+        self.values.resize(self.len * width(dh), 0.0);
+    }
+}
+
+fn width(head_dim: usize) -> usize {
+    head_dim.next_multiple_of(BLOCK)
+}
+
+/// What scores are made of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scoring {
+    /// Factor of the dot products.
+    pub(crate) scale: f32,
+    /// `c · tanh(score / c)` when given.
+    pub(crate) softcap: Option<f32>,
+}
+
+/// `out (g, head_dim)` = attention of `queries (g, head_dim)` over positions `from..to` of the cache. `scores` is scratch.
+pub(crate) fn attend(
+    cache: &HeadCache,
+    queries: &[f32],
+    head_dim: usize,
+    (from, to): (usize, usize),
+    scoring: Scoring,
+    scores: &mut Vec<f32>,
+    out: &mut [f32],
+) {
+    assert!(from < to && to <= cache.len, "positions {from}..{to} of {}", cache.len);
+    assert!(out.len() >= queries.len(), "output shorter than queries");
+    let job = Job { cache, head_dim, from, to, scoring };
+    for (queries, out) in queries.chunks(TOGETHER * head_dim).zip(out.chunks_mut(TOGETHER * head_dim)) {
+        // SAFETY: the processor has what `detect` says; lengths are checked above and by `Job`.
+        match Isa::detect() {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Bf16 | Isa::Avx512 => unsafe { x86::wide(&job, queries, scores, out) },
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => unsafe { x86::narrow(&job, queries, scores, out) },
+            Isa::Portable => unsafe { run::<Plain>(&job, queries, scores, out) },
+        }
+    }
+}
+
+struct Job<'a> {
+    cache: &'a HeadCache,
+    head_dim: usize,
+    from: usize,
+    to: usize,
+    scoring: Scoring,
+}
+
+impl Job<'_> {
+    /// First position of the first block, and blocks up to the last.
+    fn blocks(&self) -> (usize, usize) {
+        let first = self.from / BLOCK;
+        (first, self.to.div_ceil(BLOCK) - first)
+    }
+}
+
+#[inline(always)]
+unsafe fn run<V: Lanes>(job: &Job<'_>, queries: &[f32], scores: &mut Vec<f32>, out: &mut [f32]) {
+    let dh = job.head_dim;
+    let count = queries.len() / dh;
+    let (first, blocks) = job.blocks();
+    let stride = blocks * BLOCK;
+    scores.clear();
+    scores.resize(count * stride, 0.0);
+    // SAFETY: `blocks` blocks of keys from `first` exist, since `to ≤ len`; scores hold `count` rows of them.
+    unsafe {
+        let keys = job.cache.keys.as_ptr().add(first * dh * BLOCK);
+        let mut block = 0;
+        while block < blocks {
+            let (k, s) = (keys.add(block * dh * BLOCK), scores.as_mut_ptr().add(block * BLOCK));
+            let left = blocks - block;
+            block += match (count, left) {
+                (1, 4..) => score::<V, 1, 4>(k, queries.as_ptr(), dh, s, stride),
+                (1, _) => score::<V, 1, 1>(k, queries.as_ptr(), dh, s, stride),
+                (2, 2..) => score::<V, 2, 2>(k, queries.as_ptr(), dh, s, stride),
+                (2, _) => score::<V, 2, 1>(k, queries.as_ptr(), dh, s, stride),
+                (3, 2..) => score::<V, 3, 2>(k, queries.as_ptr(), dh, s, stride),
+                (3, _) => score::<V, 3, 1>(k, queries.as_ptr(), dh, s, stride),
+                (_, 2..) => score::<V, 4, 2>(k, queries.as_ptr(), dh, s, stride),
+                _ => score::<V, 4, 1>(k, queries.as_ptr(), dh, s, stride),
+            };
+        }
+    }
+    let skipped = job.from - first * BLOCK;
+    let seen = skipped..skipped + job.to - job.from;
+    for row in scores.chunks_exact_mut(stride) {
+        let row = &mut row[seen.clone()];
+        row.iter_mut().for_each(|s| *s *= job.scoring.scale);
+        if let Some(cap) = job.scoring.softcap {
+            row.iter_mut().for_each(|s| *s = cap * (*s / cap).tanh());
+        }
+        super::softmax(row);
+    }
+    // SAFETY: values hold `to` rows of `width(dh)`; scores and output have `count` rows.
+    unsafe {
+        let values = job.cache.values.as_ptr().add(job.from * width(dh));
+        let s = scores.as_ptr().add(skipped);
+        let lengths = (job.to - job.from, stride, dh);
+        match count {
+            1 => weigh::<V, 1>(values, s, lengths, out),
+            2 => weigh::<V, 2>(values, s, lengths, out),
+            3 => weigh::<V, 3>(values, s, lengths, out),
+            _ => weigh::<V, 4>(values, s, lengths, out),
+        }
+    }
+}
+
+/// Scores of G queries over N blocks of keys.
+#[inline(always)]
+unsafe fn score<V: Lanes, const G: usize, const N: usize>(
+    keys: *const f32,
+    queries: *const f32,
+    dh: usize,
+    scores: *mut f32,
+    stride: usize,
+) -> usize {
+    let parts = BLOCK / V::WIDTH;
+    // SAFETY: the caller promises N blocks, G queries and G rows of scores.
+    unsafe {
+        for part in 0..parts {
+            let mut sums = [[V::splat(0.0); N]; G];
+            for d in 0..dh {
+                let k: [V; N] = std::array::from_fn(|n| V::load(keys.add((n * dh + d) * BLOCK + part * V::WIDTH)));
+                for (g, row) in sums.iter_mut().enumerate() {
+                    let q = V::splat(*queries.add(g * dh + d));
+                    for n in 0..N {
+                        row[n] = q.mul_add(k[n], row[n]);
+                    }
+                }
+            }
+            for (g, row) in sums.iter().enumerate() {
+                for (n, sum) in row.iter().enumerate() {
+                    sum.store(scores.add(g * stride + n * BLOCK + part * V::WIDTH));
+                }
+            }
+        }
+    }
+    N
+}
+
+/// Values weighted by the scores of G queries, 32 dimensions at a time.
+#[inline(always)]
+unsafe fn weigh<V: Lanes, const G: usize>(
+    values: *const f32,
+    scores: *const f32,
+    (positions, stride, dh): (usize, usize, usize),
+    out: &mut [f32],
+) {
+    let mut buffer = [0f32; 16];
+    let wide = 16 / V::WIDTH;
+    // SAFETY: the caller promises `positions` rows of values and G rows of scores; output is written by slices.
+    unsafe {
+        for first in (0..dh).step_by(16) {
+            let mut sums = [[V::splat(0.0); 2]; G]; // 16 dimensions: one or two vectors
+            for t in 0..positions {
+                let at = values.add(t * width(dh) + first);
+                let v = [V::load(at), V::load(at.add((wide - 1) * V::WIDTH))];
+                for (g, row) in sums.iter_mut().enumerate() {
+                    let w = V::splat(*scores.add(g * stride + t));
+                    for n in 0..wide {
+                        row[n] = w.mul_add(v[n], row[n]);
+                    }
+                }
+            }
+            let columns = 16.min(dh - first);
+            for (g, row) in sums.iter().enumerate() {
+                for n in 0..wide {
+                    row[n].store(buffer.as_mut_ptr().add(n * V::WIDTH));
+                }
+                out[g * dh + first..][..columns].copy_from_slice(&buffer[..columns]);
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{Job, run};
+    use std::arch::x86_64::{__m256, __m512};
+
+    #[target_feature(enable = "avx512f")]
+    pub(super) unsafe fn wide(job: &Job<'_>, queries: &[f32], scores: &mut Vec<f32>, out: &mut [f32]) {
+        // SAFETY: the caller's promise, here and below.
+        unsafe { run::<__m512>(job, queries, scores, out) }
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) unsafe fn narrow(job: &Job<'_>, queries: &[f32], scores: &mut Vec<f32>, out: &mut [f32]) {
+        // SAFETY: as above.
+        unsafe { run::<__m256>(job, queries, scores, out) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HeadCache, Scoring, attend};
+    use crate::kernels::tests::noise;
+
+    #[test]
+    fn attention_agrees_with_double_precision_on_odd_sizes_windows_and_caps() {
+        for (dh, g, positions, from, softcap) in
+            [(6, 1, 1, 0, None), (12, 3, 40, 0, None), (64, 7, 100, 37, Some(5.0)), (80, 4, 33, 32, None), (16, 2, 65, 1, Some(1.0))]
+        {
+            let (k, v) = (noise(positions * dh, 1), noise(positions * dh, 2));
+            let mut cache = HeadCache::default();
+            for (key, value) in k.chunks(dh).zip(v.chunks(dh)) {
+                cache.push(key, value);
+            }
+            let q = noise(g * dh, 3);
+            let mut out = vec![0f32; g * dh];
+            let scoring = Scoring { scale: 0.7, softcap };
+            attend(&cache, &q, dh, (from, positions), scoring, &mut Vec::new(), &mut out);
+            for (query, got) in q.chunks(dh).zip(out.chunks(dh)) {
+                let dot = |t: usize| -> f64 { (0..dh).map(|d| f64::from(query[d]) * f64::from(k[t * dh + d])).sum() };
+                let capped = |s: f64| softcap.map_or(s, |c| f64::from(c) * (s / f64::from(c)).tanh());
+                let weights: Vec<f64> = (from..positions).map(|t| capped(0.7 * dot(t)).exp()).collect();
+                let total: f64 = weights.iter().sum();
+                for (d, got) in got.iter().enumerate() {
+                    let want: f64 =
+                        weights.iter().zip(from..).map(|(w, t)| w / total * f64::from(v[t * dh + d])).sum();
+                    assert!((f64::from(*got) - want).abs() < 1e-5, "{got} against {want}");
+                }
+            }
+        }
+    }
+}

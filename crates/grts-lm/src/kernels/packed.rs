@@ -1,0 +1,711 @@
+//! Weights of linear maps, packed once for products with a few or many rows.
+//!
+//! `gemm` packs its operands on every call and is poor at 1 to 32 rows, which is what decoding is made of. Here the
+//! weights lie ready: *panels* of [`PANEL`] output features, each panel `(in, PANEL)`, so a kernel streams through memory
+//! once. Storage is `f32`, or pairs of bf16 for the dot-product instruction (the inputs are then rounded to bf16 as well,
+//! sums stay `f32`).
+//!
+//! Each output is one chain of multiply-adds over the inputs in order, whatever the number of rows, threads or lanes: what
+//! a row gets does not depend on what else is computed with it.
+
+use super::lanes::{Isa, Lanes, Plain};
+use std::ops::Range;
+
+/// Output features that lie together.
+pub(crate) const PANEL: usize = 32;
+/// Steps of the reduction whose panel stays in cache while all rows pass by.
+const CHUNK: usize = 512;
+
+/// How weights are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// 32-bit floats.
+    F32,
+    /// bfloat16, with inputs rounded to bfloat16 and 32-bit sums.
+    Bf16,
+}
+
+/// Sixteen numbers on one cache line: a panel's vectors never straddle two.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u32; 16]);
+
+/// `(out, in)` weights in panels.
+#[derive(Debug, Clone)]
+pub(crate) struct Packed {
+    out: usize,
+    input: usize,
+    precision: Precision,
+    lines: Vec<Line>,
+}
+
+/// Rounds to bf16 (nearest, ties to even) and keeps the upper half.
+pub(crate) fn bf16_bits(x: f32) -> u32 {
+    u32::from(half::bf16::from_f32(x).to_bits())
+}
+
+impl Packed {
+    /// Packs rows given one at a time, `row(i)` being output feature i.
+    pub(crate) fn new<'a>(out: usize, input: usize, precision: Precision, row: impl Fn(usize) -> &'a [f32]) -> Self {
+        let mut packed = Self { out, input, precision, lines: Vec::new() };
+        packed.lines = vec![Line([0; 16]); packed.panels() * packed.steps() * PANEL / 16];
+        for o in 0..out {
+            for (k, x) in row(o)[..input].iter().enumerate() {
+                match precision {
+                    Precision::F32 => *packed.word(o, k) = x.to_bits(),
+                    Precision::Bf16 => *packed.word(o, k / 2) |= bf16_bits(*x) << (16 * (k % 2)),
+                }
+            }
+        }
+        packed
+    }
+
+    /// Output features.
+    pub(crate) fn out(&self) -> usize {
+        self.out
+    }
+
+    /// Input features.
+    pub(crate) fn input(&self) -> usize {
+        self.input
+    }
+
+    pub(crate) fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Number of panels.
+    pub(crate) fn panels(&self) -> usize {
+        self.out.div_ceil(PANEL)
+    }
+
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(self.lines.as_slice())
+    }
+
+    /// Words of the reduction: one input each, or a pair.
+    pub(crate) fn steps(&self) -> usize {
+        match self.precision {
+            Precision::F32 => self.input,
+            Precision::Bf16 => self.input.div_ceil(2),
+        }
+    }
+
+    fn index(&self, o: usize, step: usize) -> usize {
+        (o / PANEL * self.steps() + step) * PANEL + o % PANEL
+    }
+
+    fn word(&mut self, o: usize, step: usize) -> &mut u32 {
+        let at = self.index(o, step);
+        &mut self.lines[at / 16].0[at % 16]
+    }
+
+    /// Weights of output feature `o`, added to `out` times `scale`.
+    pub(crate) fn add_row(&self, o: usize, scale: f32, out: &mut [f32]) {
+        for (k, x) in out[..self.input].iter_mut().enumerate() {
+            *x += scale * self.get(o, k);
+        }
+    }
+
+    /// One weight.
+    pub(crate) fn get(&self, o: usize, k: usize) -> f32 {
+        let (step, shift) = match self.precision {
+            Precision::F32 => (k, None),
+            Precision::Bf16 => (k / 2, Some(16 * (1 - k % 2))),
+        };
+        let at = self.index(o, step);
+        let word = self.lines[at / 16].0[at % 16];
+        f32::from_bits(shift.map_or(word, |shift| word << shift & 0xffff_0000))
+    }
+
+    /// All weights, row-major `(out, in)`.
+    pub(crate) fn to_rows(&self) -> Vec<f32> {
+        (0..self.out).flat_map(|o| (0..self.input).map(move |k| self.get(o, k))).collect()
+    }
+
+    /// Raw panel words from `panel` on.
+    fn words(&self, panel: usize) -> *const u32 {
+        self.lines[panel * self.steps() * PANEL / 16..].as_ptr().cast()
+    }
+}
+
+impl Packed {
+    /// `out (rows, out) = x (rows, in) · Wᵀ`, on this thread; `x` is rounded where the weights are bf16.
+    pub(crate) fn forward(&self, x: &[f32], rows: usize, out: &mut [f32]) {
+        assert!(out.len() >= rows * self.out, "output of {} values for {rows}x{}", out.len(), self.out);
+        let pairs = self.round(x, rows, self.input);
+        let x = self.as_input(x, &pairs, rows, self.input);
+        // SAFETY: the output is a unique borrow of enough rows.
+        unsafe { multiply(self, x, Output::new(out, self.out), 0..self.panels(), false) };
+    }
+
+    /// The transposed product, `out (rows, in) = g (rows, out) · W`, on this thread. Panels are turned around piece by piece:
+    /// a second copy of the weights would cost more than it saves once there are a hundred rows.
+    pub(crate) fn backward(&self, g: &[f32], rows: usize, out: &mut [f32]) {
+        assert!(out.len() >= rows * self.input, "output of {} values for {rows}x{}", out.len(), self.input);
+        let pairs = self.round(g, rows, self.out);
+        let mut turned = Self { out: PANEL, input: 0, precision: self.precision, lines: Vec::new() };
+        for k in (0..self.input).step_by(PANEL) {
+            for o in (0..self.out).step_by(CHUNK) {
+                self.turn(o..self.out.min(o + CHUNK), k..self.input.min(k + PANEL), &mut turned);
+                let x = match self.precision {
+                    Precision::F32 => Input::strided(&g[o..], self.out, rows),
+                    Precision::Bf16 => Input::strided_pairs(&pairs[o / 2..], self.out.div_ceil(2), rows),
+                };
+                // SAFETY: the output is a unique borrow; only the columns of `turned` are touched.
+                unsafe { multiply(&turned, x, Output::new(out, self.input).from_column(k), 0..1, o > 0) };
+            }
+        }
+    }
+
+    /// `turned (k, o)` = the weights of output features `os` and inputs `ks`, at most a panel of inputs.
+    fn turn(&self, os: Range<usize>, ks: Range<usize>, turned: &mut Self) {
+        (turned.out, turned.input) = (ks.len(), os.len());
+        turned.lines.resize(turned.steps() * PANEL / 16, Line([0; 16]));
+        let steps = self.steps();
+        // SAFETY: a `Line` is sixteen words.
+        let (from, to) = unsafe {
+            let from = std::slice::from_raw_parts(self.lines.as_ptr().cast::<u32>(), self.lines.len() * 16);
+            (from, std::slice::from_raw_parts_mut(turned.lines.as_mut_ptr().cast::<u32>(), turned.lines.len() * 16))
+        };
+        match self.precision {
+            Precision::F32 => {
+                for (first, block) in (os.start..os.end).step_by(PANEL).zip(to.chunks_mut(PANEL * PANEL)) {
+                    let panel = &from[(first / PANEL * steps + ks.start) * PANEL..][..ks.len() * PANEL];
+                    for (o, row) in block.chunks_exact_mut(PANEL).enumerate() {
+                        for k in 0..ks.len() {
+                            row[k] = panel[k * PANEL + o];
+                        }
+                    }
+                }
+            }
+            Precision::Bf16 => {
+                for (first, block) in (os.start..os.end).step_by(PANEL).zip(to.chunks_mut(PANEL * PANEL / 2)) {
+                    let panel = &from[(first / PANEL * steps + ks.start / 2) * PANEL..][..ks.len().div_ceil(2) * PANEL];
+                    for (o, row) in block.chunks_exact_mut(PANEL).enumerate() {
+                        for (k, words) in panel.chunks_exact(PANEL).enumerate() {
+                            let (even, odd) = (words[2 * o], words[2 * o + 1]);
+                            row[2 * k] = even & 0xffff | odd << 16;
+                            row[2 * k + 1] = even >> 16 | odd & 0xffff_0000;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Rows of `width` as bf16 pairs, where the weights are bf16.
+    fn round(&self, x: &[f32], rows: usize, width: usize) -> Vec<u32> {
+        match self.precision {
+            Precision::F32 => Vec::new(),
+            Precision::Bf16 => x[..rows * width].chunks_exact(width).flat_map(bf16_pairs).collect(),
+        }
+    }
+
+    fn as_input(&self, x: &[f32], pairs: &[u32], rows: usize, width: usize) -> Input {
+        match self.precision {
+            Precision::F32 => Input::floats(x, width, rows),
+            Precision::Bf16 => Input::pairs(pairs, width.div_ceil(2), rows),
+        }
+    }
+}
+
+/// One row as pairs, the last one filled with 0.
+pub(crate) fn bf16_pairs(row: &[f32]) -> impl Iterator<Item = u32> + '_ {
+    row.chunks(2).map(|x| bf16_bits(x[0]) | x.get(1).map_or(0, |x| bf16_bits(*x) << 16))
+}
+
+/// Rows of inputs: `f32`, or pairs of bf16 in one word.
+#[derive(Clone, Copy)]
+pub(crate) struct Input {
+    at: *const u32,
+    stride: usize,
+    rows: usize,
+}
+
+impl Input {
+    /// `rows` rows of `stride` numbers.
+    pub(crate) fn floats(x: &[f32], stride: usize, rows: usize) -> Self {
+        assert!(x.len() >= rows * stride, "inputs are shorter than their rows");
+        Self { at: x.as_ptr().cast(), stride, rows }
+    }
+
+    /// `rows` rows that begin `stride` numbers apart; the last may be shorter than that.
+    pub(crate) fn strided(x: &[f32], stride: usize, rows: usize) -> Self {
+        assert!(x.len() + stride > rows * stride, "inputs are shorter than their rows");
+        Self { at: x.as_ptr().cast(), stride, rows }
+    }
+
+    /// The same of pairs.
+    pub(crate) fn strided_pairs(x: &[u32], stride: usize, rows: usize) -> Self {
+        assert!(x.len() + stride > rows * stride, "inputs are shorter than their rows");
+        Self { at: x.as_ptr(), stride, rows }
+    }
+
+    /// `rows` rows of `stride` pairs.
+    pub(crate) fn pairs(x: &[u32], stride: usize, rows: usize) -> Self {
+        assert!(x.len() >= rows * stride, "inputs are shorter than their rows");
+        Self { at: x.as_ptr(), stride, rows }
+    }
+}
+
+/// Where products go: row-major with `stride`, only columns of the panels are touched.
+#[derive(Clone, Copy)]
+pub(crate) struct Output {
+    at: *mut f32,
+    stride: usize,
+    rows: usize,
+}
+
+impl Output {
+    /// A whole matrix, borrowed by the caller for as long as products are written.
+    pub(crate) fn new(out: &mut [f32], stride: usize) -> Self {
+        Self { at: out.as_mut_ptr(), stride, rows: out.len() / stride.max(1) }
+    }
+
+    /// From raw parts.
+    ///
+    /// # Safety
+    /// `rows * stride` numbers from `at` on may be written through products as long as no one else touches the same columns.
+    pub(crate) unsafe fn from_raw(at: *mut f32, stride: usize, rows: usize) -> Self {
+        Self { at, stride, rows }
+    }
+
+    /// The columns from `column` on.
+    pub(crate) fn from_column(self, column: usize) -> Self {
+        assert!(column <= self.stride, "column {column} of {}", self.stride);
+        // SAFETY: stays inside the first row, or one past it when there is no column left.
+        Self { at: unsafe { self.at.add(column) }, ..self }
+    }
+}
+
+/// `out (rows, out) = x (rows, in) · Wᵀ` for the given panels of W, added to what `out` holds when `accumulate`.
+///
+/// # Safety
+/// No other thread touches the same columns of `out`, nor writes `x`, meanwhile. `out` has `out()` columns from where it points.
+pub(crate) unsafe fn multiply(w: &Packed, x: Input, out: Output, panels: Range<usize>, accumulate: bool) {
+    // SAFETY: the processor has what `detect` says; the rest is the caller's promise.
+    unsafe { multiply_with(Isa::detect(), w, x, out, panels, accumulate) }
+}
+
+/// [`multiply`] with chosen instructions.
+///
+/// # Safety
+/// As [`multiply`], and the processor has `isa`.
+pub(crate) unsafe fn multiply_with(isa: Isa, w: &Packed, x: Input, out: Output, panels: Range<usize>, accumulate: bool) {
+    assert!(panels.end <= w.panels(), "panel {} of {}", panels.end, w.panels());
+    assert!(x.stride >= w.steps() || x.rows < 2, "rows of {} for {} steps", x.stride, w.steps());
+    assert!(out.rows >= x.rows, "{} rows of output for {} of input", out.rows, x.rows);
+    if x.rows == 0 || panels.is_empty() {
+        return;
+    }
+    let job = Job { w, x, out, panels, accumulate };
+    match (isa, w.precision) {
+        #[cfg(target_arch = "x86_64")]
+        (Isa::Avx512Bf16, Precision::Bf16) => unsafe { x86::dot_products(&job) },
+        #[cfg(target_arch = "x86_64")]
+        (Isa::Avx512Bf16 | Isa::Avx512, Precision::F32) => unsafe { x86::wide(&job) },
+        #[cfg(target_arch = "x86_64")]
+        (Isa::Avx512, Precision::Bf16) => unsafe { x86::wide_pairs(&job) },
+        #[cfg(target_arch = "x86_64")]
+        (Isa::Avx2, Precision::F32) => unsafe { x86::narrow(&job) },
+        #[cfg(target_arch = "x86_64")]
+        (Isa::Avx2, Precision::Bf16) => unsafe { x86::narrow_pairs(&job) },
+        (Isa::Portable, Precision::F32) => unsafe { run::<Floats<Plain>>(&job) },
+        (Isa::Portable, Precision::Bf16) => unsafe { run::<Pairs<Plain>>(&job) },
+    }
+}
+
+struct Job<'a> {
+    w: &'a Packed,
+    x: Input,
+    out: Output,
+    panels: Range<usize>,
+    accumulate: bool,
+}
+
+/// One step of a reduction: a word of the input against `WIDTH` words of a panel.
+trait Step {
+    type V: Lanes;
+    type Left: Copy;
+    type Right: Copy;
+    unsafe fn left(at: *const u32) -> Self::Left;
+    unsafe fn right(at: *const u32) -> Self::Right;
+    unsafe fn add(left: Self::Left, right: Self::Right, sum: Self::V) -> Self::V;
+}
+
+struct Floats<V>(std::marker::PhantomData<V>);
+
+impl<V: Lanes> Step for Floats<V> {
+    type V = V;
+    type Left = V;
+    type Right = V;
+
+    #[inline(always)]
+    unsafe fn left(at: *const u32) -> V {
+        // SAFETY: the caller's promise; words are the bits of floats.
+        unsafe { V::splat(*at.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn right(at: *const u32) -> V {
+        // SAFETY: as above.
+        unsafe { V::load(at.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(left: V, right: V, sum: V) -> V {
+        // SAFETY: as above.
+        unsafe { left.mul_add(right, sum) }
+    }
+}
+
+/// bf16 without its instruction: two fused products, the even member first.
+struct Pairs<V>(std::marker::PhantomData<V>);
+
+impl<V: Lanes> Step for Pairs<V> {
+    type V = V;
+    type Left = (V, V);
+    type Right = (V, V);
+
+    #[inline(always)]
+    unsafe fn left(at: *const u32) -> (V, V) {
+        // SAFETY: the caller's promise.
+        unsafe { (V::splat(f32::from_bits(*at << 16)), V::splat(f32::from_bits(*at & 0xffff_0000))) }
+    }
+
+    #[inline(always)]
+    unsafe fn right(at: *const u32) -> (V, V) {
+        // SAFETY: as above.
+        unsafe { V::load_pairs(at) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(left: (V, V), right: (V, V), sum: V) -> V {
+        // SAFETY: as above.
+        unsafe { left.1.mul_add(right.1, left.0.mul_add(right.0, sum)) }
+    }
+}
+
+/// Rows by vectors that one pass over a panel keeps in registers.
+struct Tile {
+    x: *const u32,
+    x_stride: usize,
+    w: *const u32,
+    panel_stride: usize,
+    steps: usize,
+    out: *mut f32,
+    out_stride: usize,
+    /// Whether sums go on from what `out` holds.
+    resume: bool,
+}
+
+#[inline(always)]
+unsafe fn tile<S: Step, const M: usize, const N: usize>(t: &Tile) {
+    let width = S::V::WIDTH;
+    let per_panel = PANEL / width;
+    // SAFETY: the caller promises M rows of `steps` words at `x`, N vectors of panels at `w`, and M × N vectors at `out`.
+    unsafe {
+        let mut sums = [[S::V::splat(0.0); N]; M];
+        if t.resume {
+            for (m, row) in sums.iter_mut().enumerate() {
+                for (n, sum) in row.iter_mut().enumerate() {
+                    *sum = S::V::load(t.out.add(m * t.out_stride + n * width));
+                }
+            }
+        }
+        let column = |n: usize| t.w.add(n / per_panel * t.panel_stride + n % per_panel * width);
+        for step in 0..t.steps {
+            let right: [S::Right; N] = std::array::from_fn(|n| S::right(column(n).add(step * PANEL)));
+            for (m, row) in sums.iter_mut().enumerate() {
+                let left = S::left(t.x.add(m * t.x_stride + step));
+                for n in 0..N {
+                    row[n] = S::add(left, right[n], row[n]);
+                }
+            }
+        }
+        for (m, row) in sums.iter().enumerate() {
+            for (n, sum) in row.iter().enumerate() {
+                sum.store(t.out.add(m * t.out_stride + n * width));
+            }
+        }
+    }
+}
+
+/// Tiles of `rows` rows over as many panels as registers allow; returns the panels done.
+#[inline(always)]
+unsafe fn best_tile<S: Step>(t: &Tile, rows: usize, panels: usize) -> usize {
+    // SAFETY: the caller's promise covers `rows` rows and `panels` panels.
+    unsafe {
+        if S::V::WIDTH == 16 {
+            match (rows, panels) {
+                (1, 4..) => return done(tile::<S, 1, 8>(t), 4),
+                (2, 4..) => return done(tile::<S, 2, 8>(t), 4),
+                (3, 4..) => return done(tile::<S, 3, 8>(t), 4),
+                (1, 2..) => return done(tile::<S, 1, 4>(t), 2),
+                (2, 2..) => return done(tile::<S, 2, 4>(t), 2),
+                (3, 2..) => return done(tile::<S, 3, 4>(t), 2),
+                (4, 2..) => return done(tile::<S, 4, 4>(t), 2),
+                (5, 2..) => return done(tile::<S, 5, 4>(t), 2),
+                (6, 2..) => return done(tile::<S, 6, 4>(t), 2),
+                (1, _) => tile::<S, 1, 2>(t),
+                (2, _) => tile::<S, 2, 2>(t),
+                (3, _) => tile::<S, 3, 2>(t),
+                (4, _) => tile::<S, 4, 2>(t),
+                (5, _) => tile::<S, 5, 2>(t),
+                (6, _) => tile::<S, 6, 2>(t),
+                (7, _) => tile::<S, 7, 2>(t),
+                (8, _) => tile::<S, 8, 2>(t),
+                (9, _) => tile::<S, 9, 2>(t),
+                (10, _) => tile::<S, 10, 2>(t),
+                (11, _) => tile::<S, 11, 2>(t),
+                _ => tile::<S, 12, 2>(t),
+            }
+        } else {
+            match (rows, panels) {
+                (1, 2..) => return done(tile::<S, 1, 8>(t), 2),
+                (1, _) => tile::<S, 1, 4>(t),
+                (2, _) => tile::<S, 2, 4>(t),
+                _ => tile::<S, 3, 4>(t),
+            }
+        }
+    }
+    1
+}
+
+#[inline(always)]
+fn done((): (), panels: usize) -> usize {
+    panels
+}
+
+#[inline(always)]
+unsafe fn run<S: Step>(job: &Job<'_>) {
+    let most = if S::V::WIDTH == 16 { 12 } else { 3 };
+    let (rows, steps) = (job.x.rows, job.w.steps());
+    let blocks = rows.div_ceil(most);
+    let chunk = if blocks == 1 { steps } else { CHUNK };
+    let whole = job.w.out / PANEL; // panels without padding
+    let mut first = 0;
+    while first < steps || (first == 0 && steps == 0) {
+        let count = chunk.min(steps - first);
+        let resume = job.accumulate || first > 0;
+        let mut panel = job.panels.start;
+        while panel < job.panels.end {
+            let mut advanced = 1;
+            for block in 0..blocks {
+                let [from, to] = [block * rows / blocks, (block + 1) * rows / blocks];
+                // SAFETY: the assertions of `multiply_with` bound rows and panels; padding goes through `ragged`.
+                unsafe {
+                    let t = Tile {
+                        x: job.x.at.add(from * job.x.stride + first),
+                        x_stride: job.x.stride,
+                        w: job.w.words(panel).add(first * PANEL),
+                        panel_stride: steps * PANEL,
+                        steps: count,
+                        out: job.out.at.add(from * job.out.stride + panel * PANEL),
+                        out_stride: job.out.stride,
+                        resume,
+                    };
+                    if panel >= whole {
+                        ragged::<S>(&t, to - from, job.w.out - panel * PANEL);
+                    } else {
+                        // With several blocks of rows each panel is finished for all of them before the next one.
+                        let together = if blocks == 1 { whole.min(job.panels.end) - panel } else { 1 };
+                        advanced = best_tile::<S>(&t, to - from, together);
+                    }
+                }
+            }
+            panel += advanced;
+        }
+        if steps == 0 {
+            break;
+        }
+        first += count;
+    }
+}
+
+/// The last panel when it is not full: through a buffer of its width.
+#[inline(always)]
+unsafe fn ragged<S: Step>(t: &Tile, rows: usize, columns: usize) {
+    let mut buffer = [0f32; 12 * PANEL];
+    // SAFETY: only `columns` columns of `out` are touched; the buffer holds 12 rows of a panel.
+    unsafe {
+        if t.resume {
+            for row in 0..rows {
+                let from = t.out.add(row * t.out_stride);
+                std::ptr::copy_nonoverlapping(from, buffer[row * PANEL..].as_mut_ptr(), columns);
+            }
+        }
+        best_tile::<S>(&Tile { out: buffer.as_mut_ptr(), out_stride: PANEL, ..*t }, rows, 1);
+        for row in 0..rows {
+            let to = t.out.add(row * t.out_stride);
+            std::ptr::copy_nonoverlapping(buffer[row * PANEL..].as_ptr(), to, columns);
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{Floats, Job, Pairs, Step, run};
+    use std::arch::x86_64::*;
+
+    /// The instruction: two products a lane, summed into `f32`.
+    struct DotProduct;
+
+    impl Step for DotProduct {
+        type V = __m512;
+        type Left = __m512i;
+        type Right = __m512i;
+
+        #[inline(always)]
+        unsafe fn left(at: *const u32) -> __m512i {
+            // SAFETY: the caller's promise, here and below.
+            unsafe { _mm512_set1_epi32((*at).cast_signed()) }
+        }
+
+        #[inline(always)]
+        unsafe fn right(at: *const u32) -> __m512i {
+            // SAFETY: as above.
+            unsafe { _mm512_loadu_si512(at.cast()) }
+        }
+
+        #[inline(always)]
+        unsafe fn add(left: __m512i, right: __m512i, sum: __m512) -> __m512 {
+            // SAFETY: both are 512 bits of bf16 pairs.
+            unsafe { _mm512_dpbf16_ps(sum, std::mem::transmute::<__m512i, __m512bh>(left), std::mem::transmute::<__m512i, __m512bh>(right)) }
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    pub(super) unsafe fn dot_products(job: &Job<'_>) {
+        // SAFETY: the caller's promise, here and below.
+        unsafe { run::<DotProduct>(job) }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    pub(super) unsafe fn wide(job: &Job<'_>) {
+        // SAFETY: as above.
+        unsafe { run::<Floats<__m512>>(job) }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    pub(super) unsafe fn wide_pairs(job: &Job<'_>) {
+        // SAFETY: as above.
+        unsafe { run::<Pairs<__m512>>(job) }
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) unsafe fn narrow(job: &Job<'_>) {
+        // SAFETY: as above.
+        unsafe { run::<Floats<__m256>>(job) }
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) unsafe fn narrow_pairs(job: &Job<'_>) {
+        // SAFETY: as above.
+        unsafe { run::<Pairs<__m256>>(job) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Input, Output, Packed, Precision, bf16_bits, bf16_pairs, multiply_with};
+    use crate::kernels::lanes::Isa;
+    use crate::kernels::tests::noise;
+
+    /// (rows, in, out): odd everywhere, several blocks of rows, several chunks of the reduction, several panels.
+    const SIZES: [(usize, usize, usize); 8] =
+        [(1, 1, 1), (1, 96, 160), (2, 33, 64), (5, 7, 31), (8, 64, 129), (12, 1100, 40), (13, 65, 96), (70, 513, 33)];
+
+    fn rounded(x: &[f32], precision: Precision) -> Vec<f64> {
+        let round = |x: &f32| match precision {
+            Precision::F32 => f64::from(*x),
+            Precision::Bf16 => f64::from(f32::from_bits(bf16_bits(*x) << 16)),
+        };
+        x.iter().map(round).collect()
+    }
+
+    fn product(isa: Isa, packed: &Packed, x: &[f32], rows: usize, start: Option<&[f32]>) -> Vec<f32> {
+        let mut out = start.map_or_else(|| vec![f32::NAN; rows * packed.out()], <[f32]>::to_vec);
+        let pairs: Vec<u32> = x.chunks_exact(packed.input()).flat_map(bf16_pairs).collect();
+        let input = match packed.precision() {
+            Precision::F32 => Input::floats(x, packed.input(), rows),
+            Precision::Bf16 => Input::pairs(&pairs, packed.steps(), rows),
+        };
+        let to = Output::new(&mut out, packed.out());
+        // SAFETY: one thread, and `isa` is one that this processor has.
+        unsafe { multiply_with(isa, packed, input, to, 0..packed.panels(), start.is_some()) };
+        out
+    }
+
+    #[test]
+    fn every_instruction_set_agrees_with_double_precision() {
+        for precision in [Precision::F32, Precision::Bf16] {
+            for (rows, input, out) in SIZES {
+                let (x, w, start) = (noise(rows * input, 1), noise(out * input, 2), noise(rows * out, 3));
+                let packed = Packed::new(out, input, precision, |o| &w[o * input..(o + 1) * input]);
+                let (xs, ws) = (rounded(&x, precision), rounded(&w, precision));
+                for isa in Isa::available() {
+                    for start in [None, Some(start.as_slice())] {
+                        let got = product(isa, &packed, &x, rows, start);
+                        for (i, got) in got.iter().enumerate() {
+                            let (r, o) = (i / out, i % out);
+                            let sum: f64 = (0..input).map(|k| xs[r * input + k] * ws[o * input + k]).sum();
+                            let want = sum + start.map_or(0.0, |s| f64::from(s[i]));
+                            let off = (f64::from(*got) - want).abs();
+                            assert!(off < 2e-5 * (input as f64).sqrt(), "{isa:?} {precision:?} {rows}x{input}x{out}: {off}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_gets_the_same_bits_whatever_is_computed_with_it() {
+        for precision in [Precision::F32, Precision::Bf16] {
+            for (rows, input, out) in SIZES {
+                let (x, w) = (noise(rows * input, 4), noise(out * input, 5));
+                let packed = Packed::new(out, input, precision, |o| &w[o * input..(o + 1) * input]);
+                for isa in Isa::available() {
+                    let together = product(isa, &packed, &x, rows, None);
+                    for (x, want) in x.chunks_exact(input).zip(together.chunks_exact(out)) {
+                        assert_eq!(product(isa, &packed, x, 1, None), want, "{isa:?} {precision:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn packing_and_unpacking_give_the_weights_back() {
+        for (_, input, out) in SIZES {
+            let w = noise(out * input, 6);
+            for precision in [Precision::F32, Precision::Bf16] {
+                let packed = Packed::new(out, input, precision, |o| &w[o * input..(o + 1) * input]);
+                let want: Vec<f32> = rounded(&w, precision).into_iter().map(|x| x as f32).collect();
+                assert_eq!(packed.to_rows(), want);
+            }
+        }
+    }
+
+    #[test]
+    fn the_transposed_product_agrees_with_double_precision() {
+        for precision in [Precision::F32, Precision::Bf16] {
+            for (rows, input, out) in SIZES.into_iter().chain([(3, 40, 1100)]) {
+                let (g, w) = (noise(rows * out, 7), noise(out * input, 8));
+                let packed = Packed::new(out, input, precision, |o| &w[o * input..(o + 1) * input]);
+                let mut got = vec![f32::NAN; rows * input];
+                packed.backward(&g, rows, &mut got);
+                let (gs, ws) = (rounded(&g, precision), rounded(&w, precision));
+                for (i, got) in got.iter().enumerate() {
+                    let (r, k) = (i / input, i % input);
+                    let want: f64 = (0..out).map(|o| gs[r * out + o] * ws[o * input + k]).sum();
+                    let off = (f64::from(*got) - want).abs();
+                    assert!(off < 2e-5 * (out as f64).sqrt(), "{precision:?} {rows}x{input}x{out}: {off}");
+                }
+            }
+        }
+    }
+}

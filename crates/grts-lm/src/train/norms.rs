@@ -1,0 +1,86 @@
+//! Norms of rows and their gradients.
+
+use crate::kernels;
+use crate::weights::{Model, Norm};
+use crate::architecture::NormKind;
+
+/// Gradient of a norm's weights, where they are trained.
+pub(super) struct NormGradient<'a> {
+    pub(super) weight: &'a mut [f32],
+}
+
+/// The norm of one row.
+pub(super) fn normalise(model: &Model, norm: &Norm, x: &[f32], out: &mut [f32]) {
+    let a = model.architecture();
+    match (a.norm, &norm.bias) {
+        (NormKind::Layer, Some(bias)) => drop(kernels::layer_norm(out, x, &norm.weight, bias, a.eps)),
+        _ => drop(kernels::rms_norm(out, x, &norm.weight, a.norm_offset(), a.eps)),
+    }
+}
+
+/// Norms of all rows `(n, width)`.
+pub(super) fn normalise_rows(model: &Model, norm: &Norm, x: &[f32]) -> Vec<f32> {
+    let width = norm.weight.len();
+    let mut out = vec![0f32; x.len()];
+    for (o, row) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+        normalise(model, norm, row, o);
+    }
+    out
+}
+
+/// Gradient of one row: `dx += ∂norm(x)ᵀ g`. `scratch` has two rows.
+pub(super) fn normalise_backward(
+    model: &Model,
+    norm: &Norm,
+    x: &[f32],
+    g: &[f32],
+    dx: &mut [f32],
+    scratch: &mut [f32],
+    trained: Option<&mut NormGradient<'_>>,
+) {
+    let a = model.architecture();
+    let (gw, rest) = scratch.split_at_mut(x.len());
+    if a.norm == NormKind::Layer {
+        layer_norm_backward(x, &norm.weight, a.eps, g, dx, (gw, rest));
+        return;
+    }
+    let d = x.len();
+    // With r = 1/rms: dx = r (g·w) − x r³/d Σ (g·w·x), dw = g·x·r.
+    let r = 1.0 / (kernels::dot(x, x) / d as f32 + a.eps).sqrt();
+    let offset = a.norm_offset();
+    for i in 0..d {
+        gw[i] = g[i] * (norm.weight[i] + offset);
+    }
+    let shared = r * r * r * kernels::dot(gw, x) / d as f32;
+    for i in 0..d {
+        dx[i] += r * gw[i] - shared * x[i];
+    }
+    if let Some(trained) = trained {
+        for i in 0..d {
+            trained.weight[i] += g[i] * x[i] * r;
+        }
+    }
+}
+
+/// dx += r (gw − mean(gw) − x̂ mean(gw·x̂)), r = 1/deviation, x̂ the normalised row.
+fn layer_norm_backward(
+    x: &[f32],
+    weight: &[f32],
+    eps: f32,
+    g: &[f32],
+    dx: &mut [f32],
+    (gw, hat): (&mut [f32], &mut [f32]),
+) {
+    let n = x.len() as f32;
+    let mean = x.iter().sum::<f32>() / n;
+    let r = 1.0 / (x.iter().map(|v| (v - mean) * (v - mean)).sum::<f32>() / n + eps).sqrt();
+    for i in 0..x.len() {
+        gw[i] = g[i] * weight[i];
+        hat[i] = (x[i] - mean) * r;
+    }
+    let first = gw.iter().sum::<f32>() / n;
+    let second = kernels::dot(gw, &hat[..x.len()]) / n;
+    for i in 0..x.len() {
+        dx[i] += r * (gw[i] - first - hat[i] * second);
+    }
+}
