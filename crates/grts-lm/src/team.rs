@@ -25,7 +25,7 @@ pub(crate) struct Barrier {
 }
 
 /// Turns of spinning before a waiting member lets others run.
-const PATIENCE: usize = 20_000;
+const PATIENCE: usize = 2_000;
 
 impl Team<'_> {
     /// Runs `work` on `size` threads, the caller's among them.

@@ -9,7 +9,7 @@ use crate::policy::{Base, Policy, View, Voice};
 use grts_game::rules::{Aggregator, Player, Rules};
 use grts_game::stream::StreamKey;
 use grts_lm::decode::{Generated, GenerationConfig, Row};
-use rayon::prelude::{IntoParallelRefMutIterator, ParallelIterator};
+use rayon::prelude::{IntoParallelRefIterator, IntoParallelRefMutIterator, ParallelIterator};
 use std::collections::HashMap;
 
 /// Dialogues of each policy and batch that the swap audit looks at.
@@ -138,6 +138,7 @@ impl Table<'_> {
     /// its adapter gives alone. (A batch that samples the base, or a neighbour's adapter, looks fine otherwise.)
     fn audit(&self, pairings: &[Pairing<'_>], episodes: &[Episode]) -> Result<(), Error> {
         let mut seen: HashMap<(Player, &str), usize> = HashMap::new();
+        let mut samples = Vec::new();
         for (pairing, episode) in pairings.iter().zip(episodes) {
             let red = match pairing.red {
                 Attacker::Policy(policy) => Some((Player::Red, policy, &episode.red)),
@@ -147,11 +148,11 @@ impl Table<'_> {
                 let count = seen.entry((player, &policy.id)).or_default();
                 *count += 1;
                 if *count <= AUDITED && !view.spoken.is_empty() {
-                    audit_view(self.base, policy, view, &episode.logprobs(player))?;
+                    samples.push(Audited { policy, view, recorded: episode.logprobs(player) });
                 }
             }
         }
-        Ok(())
+        audit(self.base, &samples)
     }
 
     fn play_chunk(&self, pairings: &[Pairing<'_>]) -> Result<Vec<Episode>, Error> {
@@ -247,18 +248,27 @@ impl Table<'_> {
     }
 }
 
-/// Compares log-probabilities recorded in a batch with those of the adapter alone.
-fn audit_view(base: &Base, policy: &Policy, view: &View, recorded: &[f32]) -> Result<(), Error> {
-    let request = [(view.tokens.as_slice(), policy.adapter.as_ref())];
-    let alone = base.model.logprobs(&request).map_err(|e| Error::engine(&e))?.concat();
-    let own = view.spoken.iter().cloned().flatten().map(|i| alone[i - 1]);
-    let worst = own.zip(recorded).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    if worst <= AUDIT_TOLERANCE {
-        return Ok(());
-    }
-    Err(Error::Failed {
-        problem: format!("policy `{}` in a batch differs from its adapter alone by {worst} nats on a token", policy.id),
-        hint: "this is a defect of `grts`: report it with the settings of the run".to_owned(),
+/// A dialogue that is looked at again.
+struct Audited<'a> {
+    policy: &'a Policy,
+    view: &'a View,
+    recorded: Vec<f32>,
+}
+
+/// Compares log-probabilities recorded in a batch with those that the adapter gives when nothing else is computed with it.
+fn audit(base: &Base, samples: &[Audited<'_>]) -> Result<(), Error> {
+    samples.par_iter().try_for_each(|Audited { policy, view, recorded }| {
+        let request = [(view.tokens.as_slice(), policy.adapter.as_ref())];
+        let alone = base.model.logprobs(&request).map_err(|e| Error::engine(&e))?.concat();
+        let own = view.spoken.iter().cloned().flatten().map(|i| alone[i - 1]);
+        let worst = own.zip(recorded).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        if worst <= AUDIT_TOLERANCE {
+            return Ok(());
+        }
+        Err(Error::Failed {
+            problem: format!("policy `{}` in a batch differs from its adapter alone by {worst} nats on a token", policy.id),
+            hint: "this is a defect of `grts`: report it with the settings of the run".to_owned(),
+        })
     })
 }
 
@@ -268,7 +278,7 @@ fn stream(key: StreamKey, turn: usize, speaker: u32) -> rand_chacha::ChaCha8Rng 
 
 #[cfg(test)]
 mod tests {
-    use super::audit_view;
+    use super::{Audited, audit};
     use crate::policy::{Base, Policy, View};
     use grts_game::stream::StreamKey;
     use grts_lm::lora::{Adapter, LoraConfig};
@@ -292,8 +302,9 @@ mod tests {
             let all = base.model.logprobs(&[(tokens.as_slice(), policy.adapter.as_ref())]).unwrap().concat();
             all[3..].to_vec()
         };
-        audit_view(&base, &policy, &view, &recorded(&policy)).unwrap();
-        let error = audit_view(&base, &policy, &view, &recorded(&Policy::base())).unwrap_err();
+        let sample = |spoke: &Policy| [Audited { policy: &policy, view: &view, recorded: recorded(spoke) }];
+        audit(&base, &sample(&policy)).unwrap();
+        let error = audit(&base, &sample(&Policy::base())).unwrap_err();
         assert!(error.to_string().contains("policy `trained` in a batch differs from its adapter alone"), "{error}");
     }
 }

@@ -22,12 +22,14 @@ use std::sync::Arc;
 
 /// Rows that one thread decodes together.
 const GROUP_ROWS: usize = 64;
-/// Below so many rows a thread, all threads share each product instead: small models, whose weights stay in cache, …
+/// Below so many rows a thread, all threads share each product instead: of models whose weights stay in a core's cache, …
 const OWN_ROWS_SMALL: usize = 12;
-/// … and others, whose weights every group would read again.
+/// … and of others, whose weights every group would read again.
 const OWN_ROWS_LARGE: usize = 48;
-/// Weights that count as small, bytes.
+/// Weights that stay in cache, bytes.
 const SMALL: usize = 8 << 20;
+/// Weights of which a product is over before threads have met, bytes: rows are never shared.
+const TINY: usize = 4 << 20;
 /// Tokens that one pass reads at most.
 const PASS_ROWS: usize = 512;
 /// Numbers of logits that one pass keeps at most when every position is wanted.
@@ -128,13 +130,18 @@ impl Model {
         if rows.len() < threads * self.own_rows() {
             return Ok(Generation::new(self, rows, config).run(threads));
         }
-        let group = rows.len().div_ceil(threads).min(GROUP_ROWS);
+        let group = rows.len().div_ceil(threads).clamp(1, GROUP_ROWS);
         let groups = rows.par_chunks_mut(group).map(|group| Generation::new(self, group, config).run(1));
         Ok(groups.collect::<Vec<_>>().concat())
     }
 
+    /// Rows a thread from which on it works alone.
     fn own_rows(&self) -> usize {
-        if self.bytes() <= SMALL { OWN_ROWS_SMALL } else { OWN_ROWS_LARGE }
+        match self.bytes() {
+            0..TINY => 0,
+            TINY..SMALL => OWN_ROWS_SMALL,
+            _ => OWN_ROWS_LARGE,
+        }
     }
 
     /// Log-probabilities of every token after the first, `tokens.len() − 1` values a text, under each text's adapter.
@@ -185,10 +192,10 @@ impl Model {
             self.check_tokens(text.whole, 0)?;
         }
         let threads = rayon::current_num_threads();
-        if texts.len() < threads {
+        if texts.len() < threads && self.own_rows() > 0 {
             return Ok(self.read_group(texts, want, width, &visit, threads));
         }
-        let group = texts.len().div_ceil(threads).min(GROUP_ROWS / 4);
+        let group = texts.len().div_ceil(threads).clamp(1, GROUP_ROWS / 4);
         let groups = texts.par_chunks(group).map(|group| self.read_group(group, want, width, &visit, 1));
         Ok(groups.collect::<Vec<_>>().concat())
     }
