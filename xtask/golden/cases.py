@@ -41,6 +41,8 @@ class Case:
     adapter: dict | None = None
     dtype: str = "float32"
     max_shard_size: str = "50GB"
+    # Another one where the weights of the first lead every prompt to one token over and over.
+    seed: int = 0
     mistakes: list[dict] = field(default_factory=list)
 
 
@@ -55,7 +57,9 @@ CASES = {
     ),
     "llama-linear": Case(
         "llama",
-        GROUPED | dict(head_dim=8, tie_word_embeddings=True, attention_bias=True, mlp_bias=True) | rope(1e4, "linear", factor=4.0),
+        GROUPED
+        | dict(head_dim=8, tie_word_embeddings=True, attention_bias=True, mlp_bias=True)
+        | rope(1e4, "linear", factor=4.0),
         dict(rope_theta=1e4, rope_scaling=dict(type="linear", factor=4.0)),
         mistakes=[rope(1e4)],
     ),
@@ -81,13 +85,18 @@ CASES = {
         dict(rope_theta=1e6, use_sliding_window=False, sliding_window=8, max_window_layers=0),
         adapter=dict(target_modules="all-linear"),
         dtype="float16",
-        mistakes=[dict(use_sliding_window=True, sliding_window=8, layer_types=["full_attention", "sliding_attention"]), rope(1e4)],
+        mistakes=[
+            dict(use_sliding_window=True, sliding_window=8, layer_types=["full_attention", "sliding_attention"]),
+            rope(1e4),
+        ],
     ),
     "qwen2-window": Case(
         "qwen2",
         GROUPED | dict(use_sliding_window=True, sliding_window=8, max_window_layers=1) | rope(1e4),
         dict(rope_theta=1e4),
-        mistakes=[dict(layer_types=[f"{a}_attention", f"{b}_attention"]) for a, b in (("full", "full"), ("sliding", "full"))],
+        mistakes=[
+            dict(layer_types=[f"{a}_attention", f"{b}_attention"]) for a, b in (("full", "full"), ("sliding", "full"))
+        ],
     ),
     "qwen3": Case(
         "qwen3",
@@ -127,14 +136,28 @@ CASES = {
                 full_attention=dict(rope_type="linear", rope_theta=1e3, factor=8.0),
             )
         ),
-        dict(rope_theta=1e3, rope_local_base_freq=1e2, rope_scaling=dict(rope_type="linear", factor=8.0), sliding_window_pattern=2),
+        dict(
+            rope_theta=1e3,
+            rope_local_base_freq=1e2,
+            rope_scaling=dict(rope_type="linear", factor=8.0),
+            sliding_window_pattern=2,
+        ),
         adapter=dict(target_modules=["q_proj", "v_proj", "down_proj"]),
         mistakes=[
             dict(sliding_window=9),
             dict(layer_types=["sliding_attention"] * 2 + ["full_attention"]),
             dict(query_pre_attn_scalar=8),
-            dict(rope_parameters={k: dict(rope_type="linear", rope_theta=1e3, factor=8.0) for k in ("sliding_attention", "full_attention")}),
-            dict(rope_parameters=dict(sliding_attention=dict(rope_type="default", rope_theta=1e2), full_attention=dict(rope_type="default", rope_theta=1e3))),
+            dict(
+                rope_parameters={
+                    k: dict(rope_type="linear", rope_theta=1e3, factor=8.0) for k in ("sliding_attention", "full_attention")
+                }
+            ),
+            dict(
+                rope_parameters=dict(
+                    sliding_attention=dict(rope_type="default", rope_theta=1e2),
+                    full_attention=dict(rope_type="default", rope_theta=1e3),
+                )
+            ),
         ],
     ),
     "phi3": Case(
@@ -147,7 +170,9 @@ CASES = {
     # Three of four frequencies turn. Short factors up to 16 positions, long ones for all positions once there are more.
     "phi3-longrope": Case(
         "phi3",
-        GROUPED | dict(tie_word_embeddings=True, original_max_position_embeddings=16) | rope(1e4, "longrope", partial_rotary_factor=0.75, **LONGROPE),
+        GROUPED
+        | dict(tie_word_embeddings=True, original_max_position_embeddings=16)
+        | rope(1e4, "longrope", partial_rotary_factor=0.75, **LONGROPE),
         dict(rope_theta=1e4, partial_rotary_factor=0.75, rope_scaling=dict(type="longrope", **LONGROPE)),
         mistakes=[
             rope(1e4, partial_rotary_factor=0.75),
@@ -157,23 +182,37 @@ CASES = {
     ),
     "gpt2": Case(
         "gpt2",
-        dict(vocab_size=VOCAB_SIZE, n_embd=32, n_layer=2, n_head=4, n_positions=72, n_inner=28, activation_function="gelu_new")
+        dict(
+            vocab_size=VOCAB_SIZE, n_embd=32, n_layer=2, n_head=4, n_positions=72, n_inner=28, activation_function="gelu_new"
+        )
         | dict(bos_token_id=0, eos_token_id=4, pad_token_id=5),
         dict(n_ctx=72),
         adapter=dict(target_modules=["c_attn", "c_proj", "c_fc"], fan_in_fan_out=True),
-        mistakes=[dict(activation_function="gelu"), dict(layer_norm_epsilon=1e-4), dict(scale_attn_by_inverse_layer_idx=True)],
+        mistakes=[
+            dict(activation_function="gelu"),
+            dict(layer_norm_epsilon=1e-4),
+            dict(scale_attn_by_inverse_layer_idx=True),
+        ],
     ),
     "gpt-neox": Case(
         "gpt_neox",
         COMMON | dict(hidden_act="gelu", use_parallel_residual=True) | rope(1e3, partial_rotary_factor=0.5),
         dict(rotary_emb_base=1000, rotary_pct=0.5),
         adapter=dict(target_modules=NEOX),
-        mistakes=[dict(use_parallel_residual=False), dict(hidden_act="gelu_new"), rope(1e3, partial_rotary_factor=1.0), rope(1e4, partial_rotary_factor=0.5)],
+        mistakes=[
+            dict(use_parallel_residual=False),
+            dict(hidden_act="gelu_new"),
+            rope(1e3, partial_rotary_factor=1.0),
+            rope(1e4, partial_rotary_factor=0.5),
+        ],
     ),
     "gpt-neox-sequential": Case(
         "gpt_neox",
-        COMMON | dict(hidden_act="gelu_new", use_parallel_residual=False, tie_word_embeddings=True) | rope(1e4, partial_rotary_factor=1.0),
+        COMMON
+        | dict(hidden_act="gelu_new", use_parallel_residual=False, tie_word_embeddings=True)
+        | rope(1e4, partial_rotary_factor=1.0),
         dict(rotary_emb_base=10000, rotary_pct=1.0),
+        seed=1,
         mistakes=[dict(use_parallel_residual=True)],
     ),
     "stablelm": Case(

@@ -109,7 +109,9 @@ def byte_level(kind: str) -> Tokenizer:
     if kind == "chatml":
         tokenizer.normalizer = normalizers.NFC()
     split = pre_tokenizers.Split(Regex(LLAMA3_SPLIT if kind == "llama3" else QWEN_SPLIT), behavior="isolated")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(vocab_size=256 + NUM_MERGES, initial_alphabet=alphabet, show_progress=False)
@@ -148,7 +150,9 @@ def train(kind: str) -> PreTrainedTokenizerFast:
     bos, eos, *rest = SPECIAL[kind]
     if kind != "chatml":  # what `add_special_tokens` would add, and a rendered dialogue must not get twice
         bos_id = (bos, tokenizer.token_to_id(bos))
-        tokenizer.post_processor = processors.TemplateProcessing(single=f"{bos} $A", pair=f"{bos} $A {bos} $B", special_tokens=[bos_id])
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{bos} $A", pair=f"{bos} $A {bos} $B", special_tokens=[bos_id]
+        )
     unk = {"unk_token": "<unk>"} if "<unk>" in rest else {}
     names = {"eos_token": eos, "pad_token": "<pad>" if "<pad>" in rest else bos if kind == "chatml" else eos} | unk
     return PreTrainedTokenizerFast(
