@@ -6,13 +6,14 @@ say can be compared: `said` is the first tokens of row 0.
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import sys
 import time
 from pathlib import Path
 
-THREADS = 2
+THREADS = int(os.environ.get("OMP_NUM_THREADS", "2"))
 SAID = 8
 
 
@@ -22,10 +23,9 @@ def prompt(row, length, vocab):
 
 
 def arguments(rows):
-    """`--model DIR --row ROW --batches 1,8 --new N --steps N`."""
+    """What the Rust side says: the model, the row, and its sizes."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", type=Path, required=True, help="directory of the model")
-    parser.add_argument("--adapters", type=Path, help="directory with one PEFT adapter a folder")
     parser.add_argument("--row", choices=rows, required=True)
     parser.add_argument("--batches", default="1", help="batch sizes, separated by commas")
     parser.add_argument("--prompt", type=int, default=16, help="tokens of a prompt")
@@ -51,6 +51,14 @@ def peak_bytes():
         pass
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def resident_bytes():
+    """Resident set of this process now, from Linux's `/proc`."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise OSError("no VmRSS in /proc/self/status")
 
 
 def seconds(work):

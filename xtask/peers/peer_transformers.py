@@ -5,7 +5,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, DynamicCache
 from transformers.utils import logging
 
-from measuring import SAID, THREADS, arguments, emit, median_seconds, peak_bytes, prompt, seconds
+from measuring import SAID, THREADS, arguments, emit, median_seconds, peak_bytes, prompt, resident_bytes, seconds
 
 PEER = "transformers"
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -19,6 +19,10 @@ def load(args):
     model.generation_config.eos_token_id = None
     model.generation_config.pad_token_id = 0
     return model
+
+
+def lora():
+    return LoraConfig(r=8, lora_alpha=16, lora_dropout=0.0, target_modules=TARGETS, task_type="CAUSAL_LM")
 
 
 def prompts(rows, length, vocab):
@@ -55,8 +59,7 @@ def train(args):
     """Forward, backward, clipping and AdamW on `batch` rows of `prompt` tokens, every token but the first scored."""
     model = load(args).train()
     if args.row == "train-half":
-        config = LoraConfig(r=8, lora_alpha=16, lora_dropout=0.0, target_modules=TARGETS, task_type="CAUSAL_LM")
-        model = get_peft_model(model, config)
+        model = get_peft_model(model, lora())
     trained = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=1e-4, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
     for b in args.batches:
@@ -152,7 +155,7 @@ def dialogues(args):
     model = None
     for side in ("red", "blue"):
         for i in range(PLAYERS):
-            name, path = f"{side}-{i}", args.adapters / f"{side}-{i}"
+            name, path = f"{side}-{i}", args.model / "adapters" / f"{side}-{i}"
             if model is None:
                 model = PeftModel.from_pretrained(base, path, adapter_name=name)
             else:
@@ -173,14 +176,28 @@ def dialogues(args):
         )
 
 
+def memory(args):
+    """Resident set with the base alone, and with `batches` adapters on it; nothing is computed."""
+    model = load(args).eval()
+    base = resident_bytes()
+    emit(PEER, args.row, variant="base", precision=args.precision, b=0, peak_bytes=base)
+    (count,) = args.batches
+    model = get_peft_model(model, lora(), adapter_name="adapter-0")
+    for i in range(1, count):
+        model.add_adapter(f"adapter-{i}", lora())
+    emit(PEER, args.row, variant="with adapters", precision=args.precision, b=count, peak_bytes=resident_bytes())
+
+
 def main():
     torch.set_num_threads(THREADS)
     logging.set_verbosity_error()
-    args = arguments(["decode-tiny", "decode-half", "train-tiny", "train-half", "dialogues"])
+    args = arguments(["decode-tiny", "decode-half", "train-tiny", "train-half", "dialogues", "memory-tiny", "memory-half"])
     if args.row.startswith("decode"):
         decode(args)
     elif args.row.startswith("train"):
         train(args)
+    elif args.row.startswith("memory"):
+        memory(args)
     else:
         dialogues(args)
 
