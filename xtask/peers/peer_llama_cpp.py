@@ -5,7 +5,7 @@ import ctypes
 import llama_cpp
 import numpy as np
 
-from measuring import SAID, THREADS, arguments, emit, peak_bytes, prompt, seconds
+from measuring import SAID, THREADS, arguments, emit, prompt, seconds
 
 
 class Engine:
@@ -100,7 +100,6 @@ def main():
             precision=args.precision,
             b=b,
             tokens_per_s=b * args.new / time,
-            peak_bytes=peak_bytes(),
             said=said[:SAID],
             build=build,
         )

@@ -3,7 +3,7 @@
 import torch
 
 from decoder import Decoder
-from measuring import SAID, THREADS, arguments, emit, peak_bytes, prompt, seconds
+from measuring import SAID, THREADS, arguments, emit, prompt, seconds
 
 
 def generate(decoder, b, length, new):
@@ -36,7 +36,6 @@ def main():
             precision=args.precision,
             b=b,
             tokens_per_s=b * args.new / time,
-            peak_bytes=peak_bytes(),
             said=said[:SAID],
         )
 

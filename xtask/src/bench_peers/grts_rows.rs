@@ -61,7 +61,7 @@ impl Base {
 
     fn sample(&self, job: &Job, b: usize) -> Sample {
         let (variant, precision) = (self.variant.clone(), self.precision.to_owned());
-        Sample { b, variant, precision, peak_bytes: own_memory("VmHWM"), ..sample(job) }
+        Sample { b, variant, precision, ..sample(job) }
     }
 }
 
@@ -130,7 +130,8 @@ fn decode(job: &Job, base: &Base) -> Result<()> {
     for &b in job.batches {
         let (seconds, said) = decoding(job, &base.model, b, |_| None)?;
         let rate = (b * job.new) as f64 / seconds;
-        emit(&Sample { tokens_per_s: Some(rate), said, ..base.sample(job, b) })?;
+        let weights = Some(base.model.num_parameters());
+        emit(&Sample { tokens_per_s: Some(rate), weights, said, ..base.sample(job, b) })?;
     }
     Ok(())
 }
@@ -156,7 +157,8 @@ fn train(job: &Job, base: &Base) -> Result<()> {
             })?;
             times.push(start.elapsed().as_secs_f64());
         }
-        emit(&Sample { seconds: median(&times[1..]), ..base.sample(job, b) })?;
+        let peak_bytes = own_memory("VmHWM");
+        emit(&Sample { seconds: median(&times[1..]), peak_bytes, ..base.sample(job, b) })?;
     }
     Ok(())
 }

@@ -33,6 +33,9 @@ pub struct Sample {
     /// How the peer says it was built.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<String>,
+    /// Weights of the model, for the roof of a decoding rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<usize>,
     /// Why there is no figure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped: Option<String>,

@@ -54,6 +54,8 @@ pub fn lines(report: &Report) -> Vec<Line> {
         }
     }
     mark_best(&mut out);
+    let order = |row: &str| report.samples.iter().position(|s| s.row == row);
+    out.sort_by_key(|l| (order(&l.row), l.b));
     out
 }
 
@@ -68,10 +70,12 @@ fn line(report: &Report, subject: &Sample, other: &Sample) -> Option<Line> {
     let said = pairs.iter().filter(|(o, t)| !o.said.is_empty() && !t.said.is_empty());
     let agreed = said.clone().filter(|(o, t)| o.said == t.said).count();
     let medians = |samples: &[&Sample]| median(&samples.iter().filter_map(|s| figure(s)).collect::<Vec<_>>());
+    let grts = medians(&ours)?;
+    let roof = report.limits.zip(subject.weights).map(|(l, w)| l.decode(w as f64, &subject.precision, subject.b));
     Some(Line {
         row: other.row.clone(),
         b: other.b,
-        grts: medians(&ours)?,
+        grts,
         grts_precision: subject.precision.clone(),
         other: [&other.peer, &other.precision, &other.variant].map(String::as_str).join(" ").trim().to_owned(),
         figure: medians(&theirs)?,
@@ -80,7 +84,7 @@ fn line(report: &Report, subject: &Sample, other: &Sample) -> Option<Line> {
         memory,
         best: false,
         agreed: (said.clone().count() > 0).then(|| [agreed, said.count()]),
-        share: None,
+        share: roof.map(|roof| grts / roof),
     })
 }
 
@@ -120,17 +124,19 @@ fn mark_best(lines: &mut [Line]) {
 pub fn markdown(report: &Report) -> String {
     let mut out = format!(
         "{}, {} threads, median of {} interleaved rounds [least, largest]. Above 1 grts is better.\n\n\
-         | row | B | grts | best of the other | | ratio | memory ratio | same tokens |\n|---|---|---|---|---|---|---|---|\n",
+         | row | B | grts | share of limit | best of the other | | ratio | memory ratio | same tokens |\n\
+         |---|---|---|---|---|---|---|---|---|\n",
         processor().unwrap_or_else(|| "unnamed processor".into()),
         report.threads,
         report.rounds
     );
     for l in lines(report).iter().filter(|l| l.best) {
         let memory = if l.unit == "MB" { None } else { l.memory };
+        let share = l.share.map_or("–".to_owned(), |share| format!("{:.0} %", 100.0 * share));
         let agreed = l.agreed.map_or("–".to_owned(), |[same, all]| format!("{same} of {all}"));
         let _ = writeln!(
             out,
-            "| {} | {} | {} {} {} | {} {} | {} | {} | {} | {agreed} |",
+            "| {} | {} | {} {} {} | {share} | {} {} | {} | {} | {} | {agreed} |",
             l.row,
             l.b,
             number(l.grts),
