@@ -188,9 +188,12 @@ def dialogues(args):
         )
 
 
+@torch.inference_mode()
 def memory(args):
-    """Resident set with the base alone, and with `batches` adapters on it; nothing is computed."""
+    """Resident set with the base alone, and with `batches` adapters on it. One token is read first: weights that are
+    mapped from the file are not resident before."""
     model = load(args).eval()
+    model(torch.zeros((1, 1), dtype=torch.long))
     base = resident_bytes()
     emit(PEER, args.row, variant="base", precision=args.precision, b=0, peak_bytes=base)
     (count,) = args.batches

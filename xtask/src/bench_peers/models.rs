@@ -113,9 +113,10 @@ fn normal(rng: &mut impl Rng) -> f32 {
     (DEVIATION * (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()) as f32
 }
 
-/// A fresh adapter, which changes nothing yet; its arithmetic costs what a trained one's does.
+/// A fresh adapter, which changes nothing yet; its arithmetic costs what a trained one's does. Cloned, because zeros that
+/// come from the allocator take no memory until they are written.
 pub fn fresh_adapter(config: &ModelConfig, index: usize) -> Adapter {
-    Adapter::new(LoraConfig::all_linear(RANK, 2.0 * RANK as f64), config, &mut stream(ADAPTER, index))
+    Adapter::new(LoraConfig::all_linear(RANK, 2.0 * RANK as f64), config, &mut stream(ADAPTER, index)).clone()
 }
 
 /// An adapter that changes the base: one optimiser step along a random gradient.
