@@ -131,6 +131,8 @@ fn decode(job: &Job, base: &Base) -> Result<()> {
         let (seconds, said) = decoding(job, &base.model, b, |_| None)?;
         let rate = (b * job.new) as f64 / seconds;
         let weights = Some(base.model.num_parameters());
+        // A stand-in says other things than the model it stands for.
+        let said = if base.variant.is_empty() { said } else { Vec::new() };
         emit(&Sample { tokens_per_s: Some(rate), weights, said, ..base.sample(job, b) })?;
     }
     Ok(())
