@@ -2,6 +2,7 @@
 //!
 //! `cargo xtask` lists the tasks. Nothing here is needed to use `grts`.
 
+mod bench_peers;
 mod pretrain;
 mod tidy;
 
@@ -16,6 +17,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Measure the language engine beside PyTorch, transformers with peft, and llama.cpp.
+    BenchPeers(bench_peers::Settings),
     /// Train the base model of the built-in world and write it as a Hugging Face directory.
     Pretrain(pretrain::Settings),
     /// Check that imports run in one direction only.
@@ -24,6 +27,7 @@ enum Task {
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
+        Task::BenchPeers(settings) => bench_peers::run(&settings),
         Task::Pretrain(settings) => pretrain::run(&settings),
         Task::Tidy => tidy::run(),
     }
