@@ -709,30 +709,3 @@ mod tests {
         }
     }
 }
-#[cfg(test)]
-mod speed {
-    use super::*;
-    #[test]
-    #[ignore]
-    fn speed() {
-        for precision in [Precision::F32, Precision::Bf16] {
-        for (rows, input, out) in [(64, 96, 288), (64, 256, 96), (64,96,1024), (64, 256, 768), (12,256,768),(8,256,768),(1,256,768),(128, 896, 1152),(64, 896, 9728), (64, 4864, 896), (128,896,4096)] {
-            let w = vec![0.1f32; out * input];
-            let x = vec![0.1f32; rows * input];
-            let mut y = vec![0f32; rows * out];
-            let packed = Packed::new(out, input, precision, |o| &w[o * input..(o + 1) * input]);
-            let pairs: Vec<u32> = x.chunks_exact(input).flat_map(bf16_pairs).collect();
-            let n = (2_000_000_000 / (rows * input * out)).max(1);
-            let t = std::time::Instant::now();
-            for _ in 0..n {
-                let i = packed.as_input(&x, &pairs, rows, input);
-                unsafe { multiply(&packed, i, Output::new(&mut y, out), 0..packed.panels(), false) };
-            }
-            let s = t.elapsed().as_secs_f64();
-            let t = std::time::Instant::now();
-            for _ in 0..n { packed.backward(&y, rows, &mut x.clone()); }
-            let b = t.elapsed().as_secs_f64();
-            println!("{precision:?} {rows}x{input}x{out}: {:.0} GFLOP/s, backward {:.0}", 2.0 * (n * rows * input * out) as f64 / s / 1e9, 2.0 * (n * rows * input * out) as f64 / b / 1e9);
-        }}
-    }
-}

@@ -3,6 +3,7 @@
 //! `xtask/golden/README.md` says how the fixtures were made and why the tolerances are what they are. One test target, so
 //! that the reading of fixtures is written once and nothing of it is unused.
 
+mod families;
 mod model;
 mod refusals;
 mod sampling;
