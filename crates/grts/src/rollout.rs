@@ -266,7 +266,10 @@ fn audit(base: &Base, samples: &[Audited<'_>]) -> Result<(), Error> {
             return Ok(());
         }
         Err(Error::Failed {
-            problem: format!("policy `{}` in a batch differs from its adapter alone by {worst} nats on a token", policy.id),
+            problem: format!(
+                "policy `{}` in a batch differs from its adapter alone by {worst} nats on a token",
+                policy.id
+            ),
             hint: "this is a defect of `grts`: report it with the settings of the run".to_owned(),
         })
     })
