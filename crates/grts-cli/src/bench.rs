@@ -4,18 +4,18 @@ use crate::args::Bench;
 use crate::{output, signals, table};
 use grts::bench::{self, Machine, Rate, Report, Settings, Turn};
 use grts::error::Error;
-use grts::models;
+use grts::models::{self, Dtype};
 
 /// Loads, measures, prints.
 pub fn run(arguments: &Bench) -> Result<(), Error> {
     signals::exit_on_ctrl_c()?;
-    let directory = models::find(&arguments.model, &mut output::say)?;
-    let speaker = models::load(directory, arguments.adapter.as_deref(), arguments.dtype.into())?;
+    let (adapter, dtype) = (arguments.adapter.as_deref(), Dtype::from(arguments.dtype));
+    let speaker = models::load(&arguments.model, adapter, dtype, &mut output::say)?;
     let settings = Settings {
         batches: arguments.batch.iter().map(|batch| *batch as usize).collect(),
         prompt_tokens: arguments.prompt_tokens as usize,
         new_tokens: arguments.new_tokens as usize,
-        dtype: arguments.dtype.into(),
+        dtype,
     };
     let report = bench::run(&speaker, &settings, &mut output::say)?;
     output::result(&report, arguments.json, || text(&report), "send stdout where there is space and measure again")

@@ -166,7 +166,9 @@ fn wanted(names: &[String]) -> Vec<&str> {
 /// A fetch that was stopped leaves some files out.
 fn is_complete(directory: &Path) -> bool {
     let there = |name: &str| directory.join(name).is_file();
-    there(CONFIG) && there(TOKENIZER) && (there(WEIGHTS) || shards(directory).is_some_and(|all| all.iter().all(|s| there(s))))
+    there(CONFIG)
+        && there(TOKENIZER)
+        && (there(WEIGHTS) || shards(directory).is_some_and(|all| all.iter().all(|s| there(s))))
 }
 
 /// The files that the index names.
@@ -178,7 +180,10 @@ fn shards(directory: &Path) -> Option<BTreeSet<String>> {
 #[cfg(test)]
 mod tests {
     use super::{Error, Hub, is_id, wanted};
+    use serde_json::json;
     use std::fs;
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::{TcpListener, TcpStream};
     use std::path::{Path, PathBuf};
 
     /// A cache as `hf download` leaves it, with these files in the snapshot.
@@ -241,6 +246,64 @@ mod tests {
         assert!(matches!(answer, Err(Error::Unreachable { .. })), "{answer:?}");
     }
 
+    /// A hub with one model, on a port of this machine; its address.
+    fn serve(files: &'static [(&'static str, &'static str)]) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || listener.incoming().for_each(|stream| answer(&stream.unwrap(), files)));
+        address
+    }
+
+    fn answer(mut stream: &TcpStream, files: &[(&str, &str)]) {
+        let head: Vec<String> =
+            BufReader::new(stream).lines().map(Result::unwrap).take_while(|line| !line.is_empty()).collect();
+        let path = head[0].split(' ').nth(1).unwrap();
+        let file = path.strip_prefix("/some-org/tiny.model/resolve/main/");
+        let file = file.and_then(|name| files.iter().find(|(n, _)| *n == name));
+        let reply = if path.starts_with("/api/models/some-org/tiny.model") {
+            let names: Vec<_> = files.iter().map(|(name, _)| json!({"rfilename": name})).collect();
+            let body = json!({"siblings": names, "sha": "0123abcd"}).to_string();
+            format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+        } else if let Some((name, text)) = file {
+            let range =
+                head.iter().find_map(|line| line.to_lowercase().strip_prefix("range: bytes=").map(str::to_owned));
+            let whole = !range.unwrap().ends_with("-0");
+            let body = if whole { text } else { &text[..1] };
+            let (last, length) = (body.len() - 1, text.len());
+            format!(
+                "HTTP/1.1 206 Partial\r\ncontent-length: {}\r\ncontent-range: bytes 0-{last}/{length}\r\n\
+                 etag: \"{name}\"\r\nx-repo-commit: 0123abcd\r\nconnection: close\r\n\r\n{body}",
+                body.len()
+            )
+        } else {
+            "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_owned()
+        };
+        stream.write_all(reply.as_bytes()).unwrap();
+    }
+
+    #[test]
+    fn a_model_is_fetched_once_and_then_found() {
+        const FILES: &[(&str, &str)] = &[
+            ("config.json", "{}"),
+            ("tokenizer.json", "{ }"),
+            ("model.safetensors", "weights"),
+            ("pytorch_model.bin", "not read here"),
+        ];
+        let cache = tempfile::tempdir().unwrap();
+        let hub = Hub { offline: false, endpoint: Some(serve(FILES)), ..Hub::offline(cache.path()) };
+        let mut notes = Vec::new();
+        let directory = hub.directory("some-org/tiny.model", &mut |note| notes.push(note.to_owned())).unwrap();
+        let fetched = ["config.json", "tokenizer.json", "model.safetensors"];
+        assert_eq!(notes, fetched.map(|name| format!("fetching `{name}` of `some-org/tiny.model`")));
+        for (name, text) in &FILES[..3] {
+            assert_eq!(fs::read_to_string(directory.join(name)).unwrap(), *text);
+        }
+        assert!(!directory.join(FILES[3].0).exists());
+        assert_eq!(found(cache.path()).unwrap(), directory);
+        let other = hub.directory("some-org/other", &mut |_| ());
+        assert!(matches!(other, Err(Error::Refused(_))), "{other:?}");
+    }
+
     #[test]
     fn ids_have_an_organisation_and_a_name() {
         for id in ["org/name", "Qwen/Qwen3-0.6B", "a/b_c.d"] {
@@ -254,9 +317,21 @@ mod tests {
     #[test]
     fn only_what_is_read_is_fetched() {
         let names = |list: &[&str]| list.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
-        let one = names(&["README.md", "config.json", "tokenizer.json", "model.safetensors", "pytorch_model.bin", "onnx/model.safetensors"]);
+        let one = names(&[
+            "README.md",
+            "config.json",
+            "tokenizer.json",
+            "model.safetensors",
+            "pytorch_model.bin",
+            "onnx/model.safetensors",
+        ]);
         assert_eq!(wanted(&one), ["config.json", "tokenizer.json", "model.safetensors"]);
-        let many = names(&["consolidated.safetensors", "model-1-of-1.safetensors", "model.safetensors.index.json", "chat_template.jinja"]);
+        let many = names(&[
+            "consolidated.safetensors",
+            "model-1-of-1.safetensors",
+            "model.safetensors.index.json",
+            "chat_template.jinja",
+        ]);
         assert_eq!(wanted(&many), ["model-1-of-1.safetensors", "model.safetensors.index.json", "chat_template.jinja"]);
     }
 }

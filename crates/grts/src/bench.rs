@@ -6,7 +6,7 @@
 //! low for long texts; weights that stay in cache make shares of memory bandwidth above 1.
 
 use crate::error::Error;
-use crate::models::{Dtype, Speaker, refused};
+use crate::models::{Dtype, Speaker};
 use grts_lm::Precision;
 use grts_lm::decode::{Context, GenerationConfig, Row};
 use grts_lm::limits::{self, Limits};
@@ -44,7 +44,7 @@ pub struct Settings {
 /// Everything measured.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
-    /// Where the model lies.
+    /// What was typed for the model.
     pub model: String,
     /// Weights.
     pub parameters: usize,
@@ -136,7 +136,7 @@ pub fn run(speaker: &Speaker, settings: &Settings, note: &mut dyn FnMut(&str)) -
     let train = bench.train(&limits)?;
     let model = &speaker.base.model;
     Ok(Report {
-        model: speaker.directory.display().to_string(),
+        model: speaker.name.clone(),
         parameters: model.num_parameters(),
         dtype: settings.dtype,
         rounds: ROUNDS,
@@ -168,7 +168,7 @@ impl Bench<'_> {
             return Ok(());
         }
         let problem = format!("a prompt of {prompt} tokens and {new} new ones do not fit its context of {context}");
-        Err(refused(&self.speaker.directory, problem, "lower `--prompt-tokens` or `--new-tokens`"))
+        Err(self.speaker.refuses(problem, "lower `--prompt-tokens` or `--new-tokens`"))
     }
 
     /// Tokens that mean nothing, other ones for each `seed`.

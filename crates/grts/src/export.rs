@@ -1,7 +1,8 @@
 //! Files for other programs: a model with an adapter merged in, as one Hugging Face directory.
 //!
 //! A policy is an adapter on a shared base, which `peft` and vLLM read as it is. Programs that know no adapters get whole
-//! weights here. The directory appears whole or not at all, and nothing that exists is written over.
+//! weights here. The directory appears whole or not at all, and nothing that exists is written over;
+//! an export that is killed leaves `.partial-NAME` beside it, which the next one replaces.
 
 use crate::error::Error;
 use crate::models::{self, Dtype, refused};
@@ -110,7 +111,8 @@ fn publish(writing: &Path, out: &Path) -> io::Result<()> {
 
 fn names(directory: &Path) -> io::Result<Vec<String>> {
     let entries = fs::read_dir(directory)?;
-    let mut names = entries.map(|e| Ok(e?.file_name().to_string_lossy().into_owned())).collect::<io::Result<Vec<_>>>()?;
+    let mut names =
+        entries.map(|e| Ok(e?.file_name().to_string_lossy().into_owned())).collect::<io::Result<Vec<_>>>()?;
     names.sort_unstable();
     Ok(names)
 }

@@ -4,7 +4,7 @@
 //! says does not depend on how its passes are cut, and one stream of random numbers goes through all of them.
 
 use crate::error::Error;
-use crate::models::{Speaker, refused};
+use crate::models::Speaker;
 use grts_lm::Affixes;
 use grts_lm::decode::{Context, Generated, GenerationConfig, Row};
 use grts_lm::sampling::Sampling;
@@ -97,22 +97,22 @@ impl Said {
 }
 
 fn prompt(speaker: &Speaker, request: &Request) -> Result<Vec<u32>, Error> {
-    let (base, here) = (&speaker.base, &speaker.directory);
+    let base = &speaker.base;
     let tokens = if request.chat {
         let message = Message { role: Role::User, content: request.prompt.clone() };
         let hint = "leave out `--chat`, or add a `chat_template.jinja`";
-        base.text.encode_chat(&[message], true).map_err(|e| refused(here, e, hint))?
+        base.text.encode_chat(&[message], true).map_err(|e| speaker.refuses(e, hint))?
     } else {
-        let affixes = Affixes::load(here).map_err(|e| Error::engine(&e))?;
+        let affixes = Affixes::load(&speaker.directory).map_err(|e| Error::engine(&e))?;
         let text = base.text.encode(&request.prompt).map_err(|e| Error::engine(&e))?;
         [affixes.before, text, affixes.after].concat()
     };
     let context = base.model.config().context();
     match tokens.len() {
-        0 => Err(refused(here, "there is nothing to read in the prompt", "give `--prompt` some text")),
+        0 => Err(speaker.refuses("there is nothing to read in the prompt", "give `--prompt` some text")),
         n if n >= context => {
             let problem = format!("the prompt has {n} tokens, and its context of {context} must hold an answer too");
-            Err(refused(here, problem, "shorten the prompt"))
+            Err(speaker.refuses(problem, "shorten the prompt"))
         }
         _ => Ok(tokens),
     }
@@ -152,10 +152,11 @@ mod tests {
 
     #[test]
     fn pieces_make_up_the_text_and_stretches_do_not_change_it() {
-        let speaker = models::load(models::builtin().unwrap(), None, Dtype::F32).unwrap();
+        let speaker = models::load("builtin", None, Dtype::F32, &mut |_| ()).unwrap();
         let asked = |max_tokens| {
             let prompt = "Hello, when is the harbour office open?".to_owned();
-            let request = Request { prompt, chat: true, max_tokens, temperature: 1.0, top_p: 0.95, top_k: Some(50), seed: 4 };
+            let request =
+                Request { prompt, chat: true, max_tokens, temperature: 1.0, top_p: 0.95, top_k: Some(50), seed: 4 };
             let mut pieces = String::new();
             let (said, _) = generate(&speaker, &request, &mut |piece| pieces.push_str(piece)).unwrap();
             assert_eq!(pieces, said.text);

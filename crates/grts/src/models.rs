@@ -40,7 +40,9 @@ impl From<Dtype> for Precision {
 
 /// A model ready to speak: a base, and the adapter that it speaks through.
 pub struct Speaker {
-    /// Where the base lies.
+    /// What was typed for the base.
+    pub name: String,
+    /// Where it lies.
     pub directory: PathBuf,
     /// The base.
     pub base: Base,
@@ -67,16 +69,25 @@ pub fn find(name: &str, note: &mut dyn FnMut(&str)) -> Result<PathBuf, Error> {
     }
 }
 
-/// Loads a base, and an adapter for it.
+/// Finds and loads a base, and an adapter for it; `note` is told what is fetched.
 ///
 /// # Errors
-/// Whatever is missing, damaged or unsupported, with the file and the tensor or key.
-pub fn load(directory: PathBuf, adapter: Option<&Path>, dtype: Dtype) -> Result<Speaker, Error> {
+/// Those of [`find`], and whatever is missing, damaged or unsupported, with the file and the tensor or key.
+pub fn load(name: &str, adapter: Option<&Path>, dtype: Dtype, note: &mut dyn FnMut(&str)) -> Result<Speaker, Error> {
+    let directory = find(name, note)?;
     let model = weights(&directory, dtype)?;
     let text = Text::load(&directory, model.config().vocab_size()).map_err(|e| refused(&directory, e, HINT))?;
     let adapter = adapter.map(|path| self::adapter(path, &model)).transpose()?.map(Arc::new);
     let stop = model.stop().to_vec();
-    Ok(Speaker { directory, base: Base { model: Arc::new(model), text, stop }, adapter })
+    let base = Base { model: Arc::new(model), text, stop };
+    Ok(Speaker { name: name.to_owned(), directory, base, adapter })
+}
+
+impl Speaker {
+    /// A request that this model cannot serve.
+    pub(crate) fn refuses(&self, problem: impl ToString, hint: &str) -> Error {
+        refused(Path::new(&self.name), problem, hint)
+    }
 }
 
 /// The weights alone.
@@ -140,9 +151,11 @@ fn from_hub(id: &str, error: hub::Error) -> Error {
     let fetch = format!("fetch it where there is a network with `hf download {id}`, or give a directory");
     match error {
         hub::Error::Offline(_) => refused(Path::new(id), error, fetch),
-        hub::Error::Refused(_) => {
-            refused(Path::new(id), error, "check the id, or set `HF_TOKEN` if its owner asks for one; no directory has this name")
-        }
+        hub::Error::Refused(_) => refused(
+            Path::new(id),
+            error,
+            "check the id, or set `HF_TOKEN` if its owner asks for one; no directory has this name",
+        ),
         hub::Error::Unreachable { .. } => Error::Hub { id: id.to_owned(), problem: error.to_string(), hint: fetch },
     }
 }

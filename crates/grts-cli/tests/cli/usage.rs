@@ -45,10 +45,7 @@ fn wrong_arguments_are_refused_with_exit_code_2() {
             &["export", "builtin", "--out", "x"],
             "error: the following required arguments were not provided:\n  --merged",
         ),
-        (
-            &["bench", "builtin", "--batch", "1,0"],
-            "error: invalid value '0' for '--batch <B>': 0 is not in 1..=4096",
-        ),
+        (&["bench", "builtin", "--batch", "1,0"], "error: invalid value '0' for '--batch <B>': 0 is not in 1..=4096"),
     ];
     for (arguments, expected) in cases {
         assert_eq!(usage_error(arguments), expected, "{arguments:?}");
