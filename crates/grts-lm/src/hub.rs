@@ -263,7 +263,7 @@ mod tests {
         let reply = if path.starts_with("/api/models/some-org/tiny.model") {
             let names: Vec<_> = files.iter().map(|(name, _)| json!({"rfilename": name})).collect();
             let body = json!({"siblings": names, "sha": "0123abcd"}).to_string();
-            format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+            format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
         } else if let Some((name, text)) = file {
             let range =
                 head.iter().find_map(|line| line.to_lowercase().strip_prefix("range: bytes=").map(str::to_owned));
