@@ -1,7 +1,6 @@
 """Models that the Rust side cannot write: Qwen2.5-0.5B's shape in bf16 with random weights, and the GGUF files.
 
-`half-qwen2` has the architecture that it is named for; `half-llama` has the same shape without the biases of queries, keys
-and values, for an engine that reads only the Llama layout. Weights are normal with deviation 0.04 and equal in both.
+Weights are normal with deviation 0.04.
 """
 
 import argparse

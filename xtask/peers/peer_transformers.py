@@ -71,7 +71,7 @@ def decode(args):
 def train(args):
     """Forward, backward, clipping and AdamW on `batch` rows of `prompt` tokens, every token but the first scored."""
     model = load(args).train()
-    if args.row == "train-half":
+    if args.row.startswith("train-half"):
         model = get_peft_model(model, lora())
     trained = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=1e-4, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
@@ -89,7 +89,7 @@ def train(args):
         emit(
             PEER,
             args.row,
-            variant="peft" if args.row == "train-half" else "full",
+            variant="peft" if args.row.startswith("train-half") else "full",
             precision=args.precision,
             b=b,
             seconds=median_seconds(step, args.steps),
@@ -206,7 +206,8 @@ def memory(args):
 def main():
     torch.set_num_threads(THREADS)
     logging.set_verbosity_error()
-    args = arguments(["decode-tiny", "decode-half", "train-tiny", "train-half", "dialogues", "memory-tiny", "memory-half"])
+    half = ["decode-half", "train-half-f32", "train-half-bf16", "memory-half"]
+    args = arguments(["decode-tiny", "train-tiny", "dialogues", "memory-tiny", *half])
     if args.row.startswith("decode"):
         decode(args)
     elif args.row.startswith("train"):

@@ -63,9 +63,10 @@ impl Checkpoint {
     /// Tensor `name` as `f32`; `asker` is who wants it to have `shape`.
     pub(crate) fn read(&self, name: &str, shape: &[usize], asker: &str) -> Result<Vec<f32>> {
         let names = [Some(name), name.strip_prefix(self.optional_prefix)];
-        let found = names.into_iter().flatten().find_map(|name| {
-            self.shards.iter().find_map(|shard| Some((shard, shard.metadata.info(name)?)))
-        });
+        let found = names
+            .into_iter()
+            .flatten()
+            .find_map(|name| self.shards.iter().find_map(|shard| Some((shard, shard.metadata.info(name)?))));
         let Some((shard, info)) = found else {
             return Err(Error::format(&self.whole, format!("tensor `{name}` is missing")));
         };
@@ -87,8 +88,9 @@ impl Checkpoint {
 
 impl Shard {
     fn open(path: &Path) -> Result<Self> {
-        let incomplete =
-            |why: String| Error::format(path, format!("not a complete safetensors file ({why}); copy or download it again"));
+        let incomplete = |why: String| {
+            Error::format(path, format!("not a complete safetensors file ({why}); copy or download it again"))
+        };
         let mut file = File::open(path).map_err(Error::io("read", path))?;
         let length = file.metadata().map_err(Error::io("read", path))?.len();
         let mut head = Vec::new();

@@ -88,7 +88,8 @@ impl<'a> Keys<'a> {
     }
 
     fn numbers(self, key: &str) -> Fallible<Vec<f64>> {
-        let list = self.get(key).and_then(Value::as_array).ok_or_else(|| format!("`{key}` must be a list of numbers"))?;
+        let list =
+            self.get(key).and_then(Value::as_array).ok_or_else(|| format!("`{key}` must be a list of numbers"))?;
         list.iter().map(|x| x.as_f64().ok_or_else(|| format!("`{key}` holds {x}"))).collect()
     }
 
@@ -243,7 +244,9 @@ fn windows(keys: Keys<'_>, layers: usize, sliding: impl Fn(usize) -> bool) -> Fa
         None => Ok(sliding(n)),
         Some("sliding_attention") => Ok(true),
         Some("full_attention") => Ok(false),
-        Some(other) => Err(format!("`layer_types` names `{other}`; sliding_attention and full_attention are supported")),
+        Some(other) => {
+            Err(format!("`layer_types` names `{other}`; sliding_attention and full_attention are supported"))
+        }
     };
     (0..layers).map(|n| Ok(window.filter(|_| slides(n) == Ok(true))).and_then(|w| slides(n).map(|_| w))).collect()
 }
@@ -279,10 +282,12 @@ fn gemma3(keys: Keys<'_>) -> Fallible<Architecture> {
     let built = gemma(keys, |n| !(n + 1).is_multiple_of(pattern))?;
     // Sliding layers turn by a base of their own, unscaled.
     let nested = keys.nested("rope_parameters");
-    let [global, local] = match nested.and_then(|n| Some([n.nested("full_attention")?, n.nested("sliding_attention")?])) {
-        Some([full, sliding]) => {
-            [scaled_rope(full, keys, built.head_dim, built.context, 1e6)?, scaled_rope(sliding, keys, built.head_dim, built.context, 1e4)?]
-        }
+    let [global, local] = match nested.and_then(|n| Some([n.nested("full_attention")?, n.nested("sliding_attention")?]))
+    {
+        Some([full, sliding]) => [
+            scaled_rope(full, keys, built.head_dim, built.context, 1e6)?,
+            scaled_rope(sliding, keys, built.head_dim, built.context, 1e4)?,
+        ],
         None => {
             let base = keys.number_if("rope_local_base_freq")?.unwrap_or(10_000.0);
             let local = RopeSpec { frequencies: frequencies(base, built.head_dim), factor: 1.0 };
@@ -441,11 +446,18 @@ fn rope(keys: Keys<'_>, head_dim: usize, context: usize, default_base: f64) -> F
     scaled_rope(scaling, keys, head_dim, context, default_base)
 }
 
-fn scaled_rope(scaling: Keys<'_>, keys: Keys<'_>, head_dim: usize, context: usize, default_base: f64) -> Fallible<Rope> {
+fn scaled_rope(
+    scaling: Keys<'_>,
+    keys: Keys<'_>,
+    head_dim: usize,
+    context: usize,
+    default_base: f64,
+) -> Fallible<Rope> {
     let first = |names: [(Keys<'_>, &str); 3]| -> Fallible<Option<f64>> {
         names.into_iter().map(|(keys, name)| keys.number_if(name)).find(|x| !matches!(x, Ok(None))).unwrap_or(Ok(None))
     };
-    let base = first([(scaling, "rope_theta"), (keys, "rope_theta"), (keys, "rotary_emb_base")])?.unwrap_or(default_base);
+    let base =
+        first([(scaling, "rope_theta"), (keys, "rope_theta"), (keys, "rotary_emb_base")])?.unwrap_or(default_base);
     let neox = keys.text("model_type") == Some("gpt_neox") || keys.text("model_type") == Some("stablelm");
     let share = first([(scaling, "partial_rotary_factor"), (keys, "partial_rotary_factor"), (keys, "rotary_pct")])?;
     let share = share.unwrap_or(if neox { 0.25 } else { 1.0 });

@@ -61,7 +61,8 @@ impl LoraConfig {
             _ => None,
         };
         let named = |list: &[String], full: &str| {
-            list.iter().any(|name| full == name || full.strip_suffix(name.as_str()).is_some_and(|rest| rest.ends_with('.')))
+            list.iter()
+                .any(|name| full == name || full.strip_suffix(name.as_str()).is_some_and(|rest| rest.ends_with('.')))
         };
         let adapted: Vec<Vec<bool>> = (0..a.layers)
             .map(|n| {
@@ -70,14 +71,17 @@ impl LoraConfig {
                     match (&self.targets, &whole) {
                         (Targets::AllLinear, _) => true,
                         (Targets::Names(list), _) => named(list, &full),
-                        (Targets::Regex(_), regex) => regex.as_ref().is_some_and(|r| r.is_match(&full).unwrap_or(false)),
+                        (Targets::Regex(_), regex) => {
+                            regex.as_ref().is_some_and(|r| r.is_match(&full).unwrap_or(false))
+                        }
                     }
                 };
                 a.modules.iter().map(matches).collect()
             })
             .collect();
         if let Targets::Names(list) = &self.targets {
-            let full: Vec<String> = (0..a.layers).flat_map(|n| a.modules.iter().map(move |m| a.in_layer(n, m.name))).collect();
+            let full: Vec<String> =
+                (0..a.layers).flat_map(|n| a.modules.iter().map(move |m| a.in_layer(n, m.name))).collect();
             if let Some(name) = list.iter().find(|name| !full.iter().any(|f| named(std::slice::from_ref(name), f))) {
                 return Err(format!("`target_modules` names `{name}`, which the base does not have"));
             }
@@ -234,7 +238,9 @@ impl Adapter {
                 let (_, input) = architecture.shape(module.slot);
                 let [a, b] = parameter_names(architecture, n, module.name);
                 layer.push(match is {
-                    true => Some(LowRank { a: values(&a, [config.r, input])?, b: values(&b, [module.rows, config.r])? }),
+                    true => {
+                        Some(LowRank { a: values(&a, [config.r, input])?, b: values(&b, [module.rows, config.r])? })
+                    }
                     false => None,
                 });
             }
@@ -291,7 +297,9 @@ impl PackedSlot {
         if pairs.is_empty() {
             return None;
         }
-        let a = Packed::new(pairs.len() * r, input, Precision::F32, |i| &pairs[i / r].1.a[i % r * input..(i % r + 1) * input]);
+        let a = Packed::new(pairs.len() * r, input, Precision::F32, |i| {
+            &pairs[i / r].1.a[i % r * input..(i % r + 1) * input]
+        });
         let part = |(i, (module, pair)): (usize, &(&crate::architecture::Module, &LowRank))| {
             let scaled: Vec<f32> = pair.b.iter().map(|b| scale * b).collect();
             let row = |o: usize| &scaled[module.source(o) * r..(module.source(o) + 1) * r];
@@ -326,7 +334,11 @@ fn parse_config(json: &Value, a: &Architecture) -> std::result::Result<LoraConfi
         Value::Array(names) => {
             Targets::Names(names.iter().map(|name| name.as_str().unwrap_or_default().to_owned()).collect())
         }
-        _ => return Err("`target_modules` must be a list of module names, a regular expression or `all-linear`".to_owned()),
+        _ => {
+            return Err(
+                "`target_modules` must be a list of module names, a regular expression or `all-linear`".to_owned()
+            );
+        }
     };
     Ok(LoraConfig { r: r as usize, lora_alpha, use_rslora: json["use_rslora"].as_bool().unwrap_or(false), targets })
 }

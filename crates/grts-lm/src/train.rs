@@ -3,7 +3,7 @@
 //! Every loss used here (cross-entropy, clipped policy gradient, KL penalties) is a function of the log-probabilities of
 //! given tokens, so a loss is a closure from those values to its own value and its derivative by each of them.
 //! The way back through the decoder is written out by hand. An autograd library keeps and adds what a frozen base does not
-//! need: through candle's the same step took twice the time, half of it at a barrier between its threads and ours.
+//! need (candle's adds every gradient to a tensor of zeros, and meets at a barrier of the whole process for large ones).
 //! A batch is cut into shards by a fixed budget of tokens; they run on different threads and their gradients are summed in
 //! order, so the number of threads changes nothing.
 

@@ -181,7 +181,8 @@ impl Model {
         let path = directory.join("generation_config.json");
         if path.is_file() {
             let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-            let json: serde_json::Value = serde_json::from_str(&text).map_err(|e| Error::format(&path, e.to_string()))?;
+            let json: serde_json::Value =
+                serde_json::from_str(&text).map_err(|e| Error::format(&path, e.to_string()))?;
             model.stop.extend(token_ids(json.get("eos_token_id")));
             model.stop.sort_unstable();
             model.stop.dedup();
@@ -208,8 +209,12 @@ impl Model {
         }
         let mut parameters = parameters.into_iter();
         Self::build(config, precision, |name, shape| match parameters.next() {
-            Some(p) if p.name == name && p.shape == shape && p.data.len() == shape.iter().product::<usize>() => Ok(p.data),
-            Some(p) => Err(Error::Request(format!("tensor `{}` {:?} where `{name}` {shape:?} is due", p.name, p.shape))),
+            Some(p) if p.name == name && p.shape == shape && p.data.len() == shape.iter().product::<usize>() => {
+                Ok(p.data)
+            }
+            Some(p) => {
+                Err(Error::Request(format!("tensor `{}` {:?} where `{name}` {shape:?} is due", p.name, p.shape)))
+            }
             None => Err(Error::Request(format!("tensor `{name}` is missing"))),
         })
     }
@@ -315,7 +320,8 @@ impl Model {
                 for row in 0..rows {
                     for k in 0..input {
                         let at = module.source(row);
-                        out[if a.transposed { k * rows + at } else { at * input + k }] = weight.get(module.first + row, k);
+                        out[if a.transposed { k * rows + at } else { at * input + k }] =
+                            weight.get(module.first + row, k);
                     }
                 }
                 out

@@ -106,7 +106,11 @@ fn gradients_of_every_weight_match_finite_differences() {
     let trainer = Trainer::full(model.clone(), AdamWConfig::default()).unwrap();
     let value = |p: &[Parameter]| {
         let moved = Arc::new(Model::from_parameters(model.config().clone(), p.to_vec()).unwrap());
-        Trainer::full(moved, AdamWConfig::default()).unwrap().gradients(&batch, |_, l| negative_log_likelihood(l)).unwrap().0
+        Trainer::full(moved, AdamWConfig::default())
+            .unwrap()
+            .gradients(&batch, |_, l| negative_log_likelihood(l))
+            .unwrap()
+            .0
     };
     check_gradients(&trainer, value, &batch);
 }

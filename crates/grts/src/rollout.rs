@@ -1,7 +1,8 @@
 //! Plays dialogues in batches: a whole row or column of the meta-game, a training batch, or a scripted test at once.
 //!
-//! Each dialogue draws from its own keyed stream, so its text does not depend on threads or on whether the run was resumed,
-//! and on the rest of its batch only through the last bits of matrix products. A resume replays the same batches. Only a dialogue's tokens are kept; its KV caches live until its last turn.
+//! Each dialogue draws from its own keyed stream and is computed as if it were alone, so its text depends neither on threads
+//! nor on the rest of its batch nor on whether the run was resumed. Only a dialogue's tokens are kept; its KV caches live
+//! until its last turn.
 
 use crate::error::Error;
 use crate::judge::{Exchange, Judge};
@@ -14,8 +15,6 @@ use std::collections::HashMap;
 
 /// Dialogues of each policy and batch that the swap audit looks at.
 const AUDITED: usize = 2;
-/// Largest difference that rounding explains, nats per token.
-const AUDIT_TOLERANCE: f32 = 1e-3;
 
 /// Dialogues whose caches are held at once: bounds memory.
 const CONCURRENT: usize = 256;
@@ -262,11 +261,14 @@ fn audit(base: &Base, samples: &[Audited<'_>]) -> Result<(), Error> {
         let alone = base.model.logprobs(&request).map_err(|e| Error::engine(&e))?.concat();
         let own = view.spoken.iter().cloned().flatten().map(|i| alone[i - 1]);
         let worst = own.zip(recorded).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        if worst <= AUDIT_TOLERANCE {
+        if worst == 0.0 {
             return Ok(());
         }
         Err(Error::Failed {
-            problem: format!("policy `{}` in a batch differs from its adapter alone by {worst} nats on a token", policy.id),
+            problem: format!(
+                "policy `{}` in a batch differs from its adapter alone by {worst} nats on a token",
+                policy.id
+            ),
             hint: "this is a defect of `grts`: report it with the settings of the run".to_owned(),
         })
     })

@@ -1,13 +1,13 @@
 //! What grts does in its own process: one function a row, each of which prints samples as the Python scripts do.
 //!
-//! The first sample of a row is the one that others are compared with. To measure more of the engine, a faster path or
-//! another precision, is to change [`Base::load`] or the calls in here; the rest of the task need not know.
+//! The first sample of a row is the one that others are compared with.
 
 use super::job::{Job, Row};
 use super::models::{PLAYERS, fresh_adapter, stored_adapter};
 use super::sample::{Sample, median, own_memory};
 use anyhow::{Context as _, Result};
 use grts_game::stream::StreamKey;
+use grts_lm::Precision;
 use grts_lm::decode::{Context, GenerationConfig, Row as Speaker};
 use grts_lm::lora::Adapter;
 use grts_lm::sampling::Sampling;
@@ -37,42 +37,26 @@ pub fn run(job: &Job, models: &Path) -> Result<()> {
     }
 }
 
-/// The model of a job, and how it is labelled.
+/// The model of a job.
 struct Base {
     model: Arc<Model>,
-    variant: String,
     precision: &'static str,
 }
 
 impl Base {
-    /// The job's model, or for Qwen2 the same shape in the Llama layout when this engine does not read it.
     fn load(models: &Path, job: &Job) -> Result<Self> {
-        let directory = models.join(job.model);
-        let (model, variant) = match Model::load(&directory) {
-            Ok(model) => (model, String::new()),
-            Err(error) if job.model == "half-qwen2" => {
-                emit(&Sample { skipped: Some(without_path(&error, &directory)), ..sample(job) })?;
-                (Model::load(&models.join("half-llama"))?, "Llama layout, no biases".to_owned())
-            }
-            Err(error) => return Err(error.into()),
-        };
-        Ok(Self { model: Arc::new(model), variant, precision: "f32" })
+        let precision = if job.precision == "bf16" { Precision::Bf16 } else { Precision::F32 };
+        let model = Model::load_as(&models.join(job.model), precision)?;
+        Ok(Self { model: Arc::new(model), precision: job.precision })
     }
 
     fn sample(&self, job: &Job, b: usize) -> Sample {
-        let (variant, precision) = (self.variant.clone(), self.precision.to_owned());
-        Sample { b, variant, precision, ..sample(job) }
+        Sample { b, precision: self.precision.to_owned(), ..sample(job) }
     }
 }
 
 fn sample(job: &Job) -> Sample {
     Sample { peer: "grts".into(), row: job.name.into(), ..Sample::default() }
-}
-
-/// The message without this machine's folders.
-fn without_path(error: &grts_lm::Error, directory: &Path) -> String {
-    let parent = directory.parent().unwrap_or(directory);
-    error.to_string().replace(&format!("{}/", parent.display()), "")
 }
 
 fn emit(sample: &Sample) -> Result<()> {
@@ -87,7 +71,7 @@ fn prompt(row: usize, length: usize, vocab: usize) -> Vec<u32> {
 
 fn prompted(model: &Model, row: usize, length: usize) -> Context {
     let mut context = Context::new(model);
-    context.extend(&prompt(row, length, model.config().vocab_size));
+    context.extend(&prompt(row, length, model.config().vocab_size()));
     context
 }
 
@@ -131,8 +115,6 @@ fn decode(job: &Job, base: &Base) -> Result<()> {
         let (seconds, said) = decoding(job, &base.model, b, |_| None)?;
         let rate = (b * job.new) as f64 / seconds;
         let weights = Some(base.model.num_parameters());
-        // A stand-in says other things than the model it stands for.
-        let said = if base.variant.is_empty() { said } else { Vec::new() };
         emit(&Sample { tokens_per_s: Some(rate), weights, said, ..base.sample(job, b) })?;
     }
     Ok(())
@@ -140,11 +122,11 @@ fn decode(job: &Job, base: &Base) -> Result<()> {
 
 /// Forward, backward, clipping and AdamW; every token but the first is scored.
 fn train(job: &Job, base: &Base) -> Result<()> {
-    let (model, vocab) = (&base.model, base.model.config().vocab_size);
-    let mut trainer = if job.name == "train-half" {
-        Trainer::adapter(Arc::clone(model), &fresh_adapter(model.config(), 0), AdamWConfig::default())?
+    let (model, vocab) = (&base.model, base.model.config().vocab_size());
+    let mut trainer = if job.model == "tiny" {
+        Trainer::full(Arc::clone(model), AdamWConfig::default())?
     } else {
-        Trainer::full(Arc::clone(model), AdamWConfig::default())
+        Trainer::adapter(Arc::clone(model), &fresh_adapter(model.config(), 0)?, AdamWConfig::default())
     };
     for &b in job.batches {
         let sequence = |row| Sequence { tokens: prompt(row, job.prompt, vocab), scored: (1..job.prompt).collect() };
@@ -167,7 +149,8 @@ fn train(job: &Job, base: &Base) -> Result<()> {
 
 /// Eight adapters in one batch beside the base in one batch, and beside one adapter after another.
 fn adapters(job: &Job, base: &Base) -> Result<()> {
-    let adapters: Vec<Arc<Adapter>> = (0..MIXED).map(|i| Arc::new(fresh_adapter(base.model.config(), i))).collect();
+    let adapters: Vec<Arc<Adapter>> =
+        (0..MIXED).map(|i| Ok(Arc::new(fresh_adapter(base.model.config(), i)?))).collect::<Result<_>>()?;
     for &b in job.batches {
         let share = b / MIXED;
         let mixed = decoding(job, &base.model, b, |row| adapters.get(row / share))?.0;
@@ -228,7 +211,8 @@ fn play(job: &Job, model: &Model, sides: &[Vec<Arc<Adapter>>; 2]) -> Result<Vec<
 fn memory(job: &Job, base: &Base) -> Result<()> {
     for &count in job.batches {
         let alone = own_memory("VmRSS");
-        let adapters: Vec<Adapter> = (0..count).map(|i| fresh_adapter(base.model.config(), i)).collect();
+        let adapters: Vec<Adapter> =
+            (0..count).map(|i| fresh_adapter(base.model.config(), i)).collect::<Result<_>>()?;
         let all = own_memory("VmRSS");
         std::hint::black_box(&adapters);
         for (variant, b, peak_bytes) in [("with adapters", count, all), ("base", 0, alone)] {

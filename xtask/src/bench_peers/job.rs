@@ -29,7 +29,7 @@ pub enum Peer {
     LlamaCpp,
 }
 
-/// A peer at a precision; grts chooses its own, the best that it has for the model.
+/// A peer at a precision; grts takes the row's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Contender {
     pub peer: Peer,
@@ -51,6 +51,8 @@ pub struct Job {
     pub new: usize,
     /// Timed training steps, after one that warms up.
     pub steps: usize,
+    /// Precision of grts.
+    pub precision: &'static str,
     pub contenders: &'static [Contender],
 }
 
@@ -71,10 +73,14 @@ const BASE: Job = Job {
     prompt: 16,
     new: 32,
     steps: 3,
+    precision: "f32",
     contenders: &[GRTS],
 };
 
-const JOBS: [Job; 9] = [
+/// LoRA on the 0.5B shape.
+const TRAIN_HALF: Job = Job { row: Row::Train, model: "half-qwen2", batches: &[4], prompt: 128, ..BASE };
+
+const JOBS: [Job; 10] = [
     Job { name: "decode-tiny", batches: &[1, 8, 32, 128], new: 64, contenders: &[GRTS, TORCH, HF, LLAMA_CPP], ..BASE },
     Job {
         row: Row::DecodeHalf,
@@ -82,21 +88,15 @@ const JOBS: [Job; 9] = [
         model: "half-qwen2",
         batches: &[1, 8, 32, 128],
         new: 24,
+        precision: "bf16",
         contenders: &[GRTS, TORCH_BF16, LLAMA_CPP_BF16],
         ..BASE
     },
     Job { row: Row::Train, name: "train-tiny", batches: &[64], prompt: 128, contenders: &[GRTS, HF], ..BASE },
-    Job {
-        row: Row::Train,
-        name: "train-half",
-        model: "half-qwen2",
-        batches: &[4],
-        prompt: 128,
-        contenders: &[GRTS, HF, HF_BF16],
-        ..BASE
-    },
+    Job { name: "train-half-f32", contenders: &[GRTS, HF], ..TRAIN_HALF },
+    Job { name: "train-half-bf16", precision: "bf16", contenders: &[GRTS, HF_BF16], ..TRAIN_HALF },
     Job { row: Row::Adapters, name: "adapters-tiny", ..BASE },
-    Job { row: Row::Adapters, name: "adapters-half", model: "half-qwen2", new: 8, ..BASE },
+    Job { row: Row::Adapters, name: "adapters-half", model: "half-qwen2", new: 8, precision: "bf16", ..BASE },
     Job { row: Row::Dialogues, name: "dialogues", batches: &[64], new: 16, contenders: &[GRTS, HF], ..BASE },
     Job { row: Row::Memory, name: "memory-tiny", batches: &[64], contenders: &[GRTS, HF], ..BASE },
     Job {
@@ -104,6 +104,7 @@ const JOBS: [Job; 9] = [
         name: "memory-half",
         model: "half-qwen2",
         batches: &[64],
+        precision: "bf16",
         contenders: &[GRTS, HF_BF16],
         ..BASE
     },

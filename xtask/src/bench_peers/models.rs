@@ -42,16 +42,10 @@ pub fn prepare(home: &Path, environment: &Environment, jobs: &[Job], skipped: &m
             Peer::LlamaCpp if environment.llama_cpp => format!("model.{}.gguf", contender.precision),
             _ => "model.safetensors".to_owned(),
         };
-        let mut folders = vec![job.model];
-        if job.model.starts_with("half") && contender.peer == Peer::Grts {
-            folders.push("half-llama");
-        }
-        for folder in folders {
-            if let Err(error) = by_python(environment, &models.join(folder), &wanted) {
-                let line = format!("{} {}: {error:#}", job.name, contender.peer.name());
-                eprintln!("skipped: {line}");
-                skipped.push(line);
-            }
+        if let Err(error) = by_python(environment, &models.join(job.model), &wanted) {
+            let line = format!("{} {}: {error:#}", job.name, contender.peer.name());
+            eprintln!("skipped: {line}");
+            skipped.push(line);
         }
     }
     Ok(())
@@ -115,14 +109,15 @@ fn normal(rng: &mut impl Rng) -> f32 {
 
 /// A fresh adapter, which changes nothing yet; its arithmetic costs what a trained one's does. Cloned, because zeros that
 /// come from the allocator take no memory until they are written.
-pub fn fresh_adapter(config: &ModelConfig, index: usize) -> Adapter {
-    Adapter::new(LoraConfig::all_linear(RANK, 2.0 * RANK as f64), config, &mut stream(ADAPTER, index)).clone()
+pub fn fresh_adapter(config: &ModelConfig, index: usize) -> Result<Adapter> {
+    let lora = LoraConfig::all_linear(RANK, 2.0 * RANK as f64);
+    Ok(Adapter::new(lora, config, &mut stream(ADAPTER, index))?.clone())
 }
 
 /// An adapter that changes the base: one optimiser step along a random gradient.
 fn moved_adapter(model: &Arc<Model>, index: usize) -> Result<Adapter> {
-    let fresh = fresh_adapter(model.config(), index);
-    let mut trainer = Trainer::adapter(Arc::clone(model), &fresh, AdamWConfig::default())?;
+    let fresh = fresh_adapter(model.config(), index)?;
+    let mut trainer = Trainer::adapter(Arc::clone(model), &fresh, AdamWConfig::default());
     let mut rng = stream(UPDATE, index);
     let gradients: Vec<Vec<f32>> =
         trainer.parameters().iter().map(|p| p.data.iter().map(|_| normal(&mut rng)).collect()).collect();

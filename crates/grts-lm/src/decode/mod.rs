@@ -151,7 +151,11 @@ impl Model {
     pub fn logprobs(&self, texts: &[(&[u32], Option<&Arc<Adapter>>)]) -> Result<Vec<Vec<f32>>> {
         let all: Vec<Reading<'_>> = texts
             .iter()
-            .map(|(tokens, adapter)| Reading { tokens: &tokens[..tokens.len().saturating_sub(1)], adapter: adapter.map(Arc::as_ref), whole: tokens })
+            .map(|(tokens, adapter)| Reading {
+                tokens: &tokens[..tokens.len().saturating_sub(1)],
+                adapter: adapter.map(Arc::as_ref),
+                whole: tokens,
+            })
             .collect();
         self.read_all(&all, Want::Logits, 1, |reading, at, logits, out| {
             let chosen = logits[reading.whole[at + 1] as usize];

@@ -5,10 +5,10 @@
 //! products, heads of its own in attention. A team of one simply runs through.
 
 use crate::architecture::{Architecture, NormKind, Residual, Slot};
-use crate::kernels::{self, Angles, HeadCache, Input, Output, PANEL, Packed, Precision, Scoring, bf16_bits, multiply};
+use crate::kernels::{self, Angles, HeadCache, Input, Output, PANEL, Packed, Precision, Seen, bf16_pairs, multiply};
 use crate::lora::{PackedAdapter, PackedSlot};
 use crate::team::{Shared, Team};
-use crate::weights::{Layer, Map, Model, Norm, NormAt};
+use crate::weights::{Layer, Model, Norm, NormAt};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -146,6 +146,16 @@ pub(super) struct Board<'a> {
     low_stride: usize,
 }
 
+/// One of a layer's maps, between two buffers.
+struct Product<'a> {
+    layer: usize,
+    slot: Slot,
+    from: &'a Shared<'a, f32>,
+    to: &'a Shared<'a, f32>,
+    /// Whether the result is added to what `to` holds.
+    add: bool,
+}
+
 /// A pass in progress.
 pub(super) struct Pass<'a> {
     pub(super) model: &'a Model,
@@ -184,47 +194,40 @@ impl Pass<'_> {
     }
 
     fn layer(&self, team: &Team<'_>, plan: &Plan, n: usize, layer: &Layer) {
-        let a = self.a();
-        let b = self.board;
-        let d = a.d;
+        let (a, b) = (self.a(), self.board);
         // Rows: both norms that read the residual stream as it stands.
-        self.normalise(team, plan, layer.norm(NormAt::Input), &b.x, &b.normed);
+        self.normalise(team, plan, layer.norm(NormAt::Input), [&b.x, &b.normed]);
         if a.residual == Residual::Parallel {
-            self.normalise(team, plan, layer.norm(NormAt::Mlp), &b.x, &b.second);
+            self.normalise(team, plan, layer.norm(NormAt::Mlp), [&b.x, &b.second]);
         }
-        self.product(team, plan, (n, Slot::Qkv), layer.map(Slot::Qkv), &b.normed, &b.qkv, a.qkv_dim(), false);
+        let sandwich = a.residual == Residual::Sandwich;
+        let joined = if sandwich { &b.second } else { &b.x };
+        let product = |slot, from, to, add| self.product(team, plan, &Product { layer: n, slot, from, to, add });
+        product(Slot::Qkv, &b.normed, &b.qkv, false);
         self.attention(team, plan, n, layer);
-        if a.residual == Residual::Sandwich {
-            self.product(team, plan, (n, Slot::Output), layer.map(Slot::Output), &b.attended, &b.second, d, false);
+        product(Slot::Output, &b.attended, joined, !sandwich);
+        if sandwich {
             self.join(team, plan, layer.norm(NormAt::AfterAttention));
-        } else {
-            self.product(team, plan, (n, Slot::Output), layer.map(Slot::Output), &b.attended, &b.x, d, true);
         }
         let input = match a.residual {
             Residual::Parallel => &b.second,
             Residual::ParallelShared => &b.normed,
             Residual::Sequential | Residual::Sandwich => {
-                self.normalise(team, plan, layer.norm(NormAt::Mlp), &b.x, &b.normed);
+                self.normalise(team, plan, layer.norm(NormAt::Mlp), [&b.x, &b.normed]);
                 &b.normed
             }
         };
-        self.product(team, plan, (n, Slot::Up), layer.map(Slot::Up), input, &b.up, a.up_dim(), false);
+        product(Slot::Up, input, &b.up, false);
         self.activate(team, plan);
-        if a.residual == Residual::Sandwich {
-            self.down(team, plan, n, layer, &b.second, false);
+        // The activations lie in the first `ff` columns of `up`, whose rows are `up_dim` wide.
+        product(Slot::Down, &b.up, joined, !sandwich);
+        if sandwich {
             self.join(team, plan, layer.norm(NormAt::AfterMlp));
-        } else {
-            self.down(team, plan, n, layer, &b.x, true);
         }
     }
 
-    fn down(&self, team: &Team<'_>, plan: &Plan, n: usize, layer: &Layer, out: &Shared<'_, f32>, add: bool) {
-        // The activations lie in the first `ff` columns of `up`, whose rows are `up_dim` wide.
-        self.product(team, plan, (n, Slot::Down), layer.map(Slot::Down), &self.board.up, out, self.a().d, add);
-    }
-
     /// Own rows of `to` = norm of the same rows of `from`.
-    fn normalise(&self, team: &Team<'_>, plan: &Plan, norm: Option<&Norm>, from: &Shared<'_, f32>, to: &Shared<'_, f32>) {
+    fn normalise(&self, team: &Team<'_>, plan: &Plan, norm: Option<&Norm>, [from, to]: [&Shared<'_, f32>; 2]) {
         let d = self.a().d;
         let Some(norm) = norm else { return };
         for row in team.share(plan.rows()) {
@@ -249,21 +252,12 @@ impl Pass<'_> {
         }
     }
 
-    /// `to (rows, width)` (+)= W · `from` + low-rank updates + bias. Ends with a barrier; what it needs of `from` must be in
-    /// the member's own rows, or complete.
-    #[expect(clippy::too_many_arguments, reason = "one place where a map, its adapters, its inputs and outputs meet")]
-    fn product(
-        &self,
-        team: &Team<'_>,
-        plan: &Plan,
-        (n, slot): (usize, Slot),
-        map: &Map,
-        from: &Shared<'_, f32>,
-        to: &Shared<'_, f32>,
-        width: usize,
-        add: bool,
-    ) {
-        let weight = &map.weight;
+    /// `to` (+)= W · `from` + low-rank updates + bias. Ends with a barrier; what it needs of `from` must be in the member's own
+    /// rows, or complete.
+    fn product(&self, team: &Team<'_>, plan: &Plan, product: &Product<'_>) {
+        let Product { layer: n, slot, from, to, add } = *product;
+        let map = self.model.layers[n].map(slot);
+        let (weight, width) = (&map.weight, map.weight.out());
         let stride = if slot == Slot::Down { self.a().up_dim() } else { weight.input() };
         let mine = team.share(plan.rows());
         if slot == Slot::Output && (weight.precision() == Precision::Bf16 || !plan.runs.is_empty()) {
@@ -271,7 +265,7 @@ impl Pass<'_> {
             team.sync();
         }
         self.round(mine.clone(), from, stride, weight);
-        self.low(plan, mine, (n, slot), from, stride);
+        self.low(plan, mine, product, stride);
         team.sync();
         let rows = plan.rows();
         let panels = team.share(weight.panels());
@@ -280,7 +274,11 @@ impl Pass<'_> {
             for row in 0..rows {
                 // SAFETY: own columns.
                 let own = unsafe { to.write(row * width + columns.start..row * width + columns.end) };
-                if add { kernels::axpy(own, 1.0, &bias[columns.clone()]) } else { own.copy_from_slice(&bias[columns.clone()]) }
+                if add {
+                    kernels::axpy(own, 1.0, &bias[columns.clone()])
+                } else {
+                    own.copy_from_slice(&bias[columns.clone()])
+                }
             }
         }
         // SAFETY: own columns of the output; inputs are complete since the barrier.
@@ -288,7 +286,7 @@ impl Pass<'_> {
         if !plan.runs.is_empty() {
             // Parts are cut by columns of their own.
             team.sync();
-            self.update(team, plan, (n, slot), to, width);
+            self.update(team, plan, product, width);
         }
         team.sync();
     }
@@ -302,16 +300,18 @@ impl Pass<'_> {
         for row in rows {
             // SAFETY: own rows.
             let (x, pairs) = unsafe {
-                (from.read(row * stride..row * stride + weight.input()), self.board.pairs.write(row * steps..(row + 1) * steps))
+                (
+                    from.read(row * stride..row * stride + weight.input()),
+                    self.board.pairs.write(row * steps..(row + 1) * steps),
+                )
             };
-            for (pair, x) in pairs.iter_mut().zip(x.chunks(2)) {
-                *pair = bf16_bits(x[0]) | x.get(1).map_or(0, |x| bf16_bits(*x) << 16);
-            }
+            pairs.iter_mut().zip(bf16_pairs(x)).for_each(|(pair, x)| *pair = x);
         }
     }
 
     /// Own rows of the low-rank inputs A x.
-    fn low(&self, plan: &Plan, mine: Range<usize>, (n, slot): (usize, Slot), from: &Shared<'_, f32>, stride: usize) {
+    fn low(&self, plan: &Plan, mine: Range<usize>, product: &Product<'_>, stride: usize) {
+        let Product { layer: n, slot, from, .. } = *product;
         for run in &plan.runs {
             let rows = run.rows.start.max(mine.start)..run.rows.end.min(mine.end);
             let Some(adapted) = run.adapter.get(n, slot).filter(|_| !rows.is_empty()) else { continue };
@@ -326,7 +326,8 @@ impl Pass<'_> {
     }
 
     /// Own columns of every adapted part: `to += B low`.
-    fn update(&self, team: &Team<'_>, plan: &Plan, (n, slot): (usize, Slot), to: &Shared<'_, f32>, width: usize) {
+    fn update(&self, team: &Team<'_>, plan: &Plan, product: &Product<'_>, width: usize) {
+        let Product { layer: n, slot, to, .. } = *product;
         let low_width = self.board.low_stride;
         for run in &plan.runs {
             let Some(PackedSlot { parts, .. }) = run.adapter.get(n, slot) else { continue };
@@ -336,7 +337,7 @@ impl Pass<'_> {
                     let low = self.board.low.read(run.rows.start * low_width + part.low..run.rows.end * low_width);
                     let x = Input::strided(low, low_width, run.rows.len());
                     let all = to.write_address(run.rows.start * width);
-                    let out = Output::from_raw(all, width, run.rows.len()).from_column(part.first);
+                    let out = Output::from_raw(all, width, run.rows.len()).at_column(part.first);
                     multiply(&part.b, x, out, team.share(part.b.panels()), true);
                 }
             }
@@ -368,12 +369,12 @@ impl Pass<'_> {
         let (dh, q_dim, kv_dim, width) = (a.head_dim, a.q_dim(), a.kv_dim(), a.qkv_dim());
         let group = a.heads / a.kv_heads;
         let angles = a.rope_of[n].map(|i| &plan.angles[i]);
-        let scoring = Scoring { scale: a.attention_scale, softcap: a.attention_softcap };
         let (mut scores, mut buffer) = (Vec::new(), vec![0f32; dh]);
         for item in team.share(plan.spans.len() * a.kv_heads) {
             let (span, head) = (&plan.spans[item / a.kv_heads], item % a.kv_heads);
             // SAFETY: own text and head, of which all that follows is.
-            let cache = unsafe { &mut self.caches[span.text].write(n * a.kv_heads + head..n * a.kv_heads + head + 1)[0] };
+            let cache =
+                unsafe { &mut self.caches[span.text].write(n * a.kv_heads + head..n * a.kv_heads + head + 1)[0] };
             for row in span.rows.clone() {
                 let position = plan.positions[row];
                 let at = row * width;
@@ -398,8 +399,9 @@ impl Pass<'_> {
                     angles.rotate(k, dh, position);
                 }
                 cache.push(k, v);
-                let seen = (a.first_seen(n, position), position + 1);
-                kernels::attend(cache, q, dh, seen, scoring, &mut scores, out);
+                let range = (a.first_seen(n, position), position + 1);
+                let (scale, softcap) = (a.attention_scale, a.attention_softcap);
+                Seen { cache, head_dim: dh, range, scale, softcap }.attend(q, &mut scores, out);
             }
         }
     }

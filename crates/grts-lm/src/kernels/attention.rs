@@ -39,67 +39,56 @@ fn width(head_dim: usize) -> usize {
     head_dim.next_multiple_of(BLOCK)
 }
 
-/// What scores are made of.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Scoring {
+/// Positions of one head's cache that some queries see, and how scores are made.
+#[derive(Clone, Copy)]
+pub(crate) struct Seen<'a> {
+    pub(crate) cache: &'a HeadCache,
+    pub(crate) head_dim: usize,
+    /// First position, and the one after the last.
+    pub(crate) range: (usize, usize),
     /// Factor of the dot products.
     pub(crate) scale: f32,
     /// `c · tanh(score / c)` when given.
     pub(crate) softcap: Option<f32>,
 }
 
-/// `out (g, head_dim)` = attention of `queries (g, head_dim)` over positions `from..to` of the cache. `scores` is scratch.
-pub(crate) fn attend(
-    cache: &HeadCache,
-    queries: &[f32],
-    head_dim: usize,
-    (from, to): (usize, usize),
-    scoring: Scoring,
-    scores: &mut Vec<f32>,
-    out: &mut [f32],
-) {
-    assert!(from < to && to <= cache.len, "positions {from}..{to} of {}", cache.len);
-    assert!(out.len() >= queries.len(), "output shorter than queries");
-    let job = Job { cache, head_dim, from, to, scoring };
-    for (queries, out) in queries.chunks(TOGETHER * head_dim).zip(out.chunks_mut(TOGETHER * head_dim)) {
-        // SAFETY: the processor has what `detect` says; lengths are checked above and by `Job`.
-        match Isa::detect() {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Bf16 | Isa::Avx512 => unsafe { x86::wide(&job, queries, scores, out) },
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => unsafe { x86::narrow(&job, queries, scores, out) },
-            Isa::Portable => unsafe { run::<Plain>(&job, queries, scores, out) },
+impl Seen<'_> {
+    /// `out (g, head_dim)` = attention of `queries (g, head_dim)`. `scores` is scratch.
+    pub(crate) fn attend(&self, queries: &[f32], scores: &mut Vec<f32>, out: &mut [f32]) {
+        let (from, to) = self.range;
+        assert!(from < to && to <= self.cache.len, "positions {from}..{to} of {}", self.cache.len);
+        assert!(out.len() >= queries.len(), "output shorter than queries");
+        let several = TOGETHER * self.head_dim;
+        for (queries, out) in queries.chunks(several).zip(out.chunks_mut(several)) {
+            // SAFETY: the processor has what `detect` says; lengths are checked above.
+            match Isa::detect() {
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512Bf16 | Isa::Avx512 => unsafe { x86::wide(self, queries, scores, out) },
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 => unsafe { x86::narrow(self, queries, scores, out) },
+                Isa::Portable => unsafe { run::<Plain>(self, queries, scores, out) },
+            }
         }
     }
-}
 
-struct Job<'a> {
-    cache: &'a HeadCache,
-    head_dim: usize,
-    from: usize,
-    to: usize,
-    scoring: Scoring,
-}
-
-impl Job<'_> {
-    /// First position of the first block, and blocks up to the last.
+    /// First block, and blocks up to the last.
     fn blocks(&self) -> (usize, usize) {
-        let first = self.from / BLOCK;
-        (first, self.to.div_ceil(BLOCK) - first)
+        let first = self.range.0 / BLOCK;
+        (first, self.range.1.div_ceil(BLOCK) - first)
     }
 }
 
 #[inline(always)]
-unsafe fn run<V: Lanes>(job: &Job<'_>, queries: &[f32], scores: &mut Vec<f32>, out: &mut [f32]) {
-    let dh = job.head_dim;
+unsafe fn run<V: Lanes>(seen: &Seen<'_>, queries: &[f32], scores: &mut Vec<f32>, out: &mut [f32]) {
+    let dh = seen.head_dim;
     let count = queries.len() / dh;
-    let (first, blocks) = job.blocks();
+    let (first, blocks) = seen.blocks();
     let stride = blocks * BLOCK;
     scores.clear();
     scores.resize(count * stride, 0.0);
     // SAFETY: `blocks` blocks of keys from `first` exist, since `to ≤ len`; scores hold `count` rows of them.
     unsafe {
-        let keys = job.cache.keys.as_ptr().add(first * dh * BLOCK);
+        let keys = seen.cache.keys.as_ptr().add(first * dh * BLOCK);
         let mut block = 0;
         while block < blocks {
             let (k, s) = (keys.add(block * dh * BLOCK), scores.as_mut_ptr().add(block * BLOCK));
@@ -116,21 +105,21 @@ unsafe fn run<V: Lanes>(job: &Job<'_>, queries: &[f32], scores: &mut Vec<f32>, o
             };
         }
     }
-    let skipped = job.from - first * BLOCK;
-    let seen = skipped..skipped + job.to - job.from;
+    let (from, to) = seen.range;
+    let skipped = from - first * BLOCK;
     for row in scores.chunks_exact_mut(stride) {
-        let row = &mut row[seen.clone()];
-        row.iter_mut().for_each(|s| *s *= job.scoring.scale);
-        if let Some(cap) = job.scoring.softcap {
+        let row = &mut row[skipped..skipped + to - from];
+        row.iter_mut().for_each(|s| *s *= seen.scale);
+        if let Some(cap) = seen.softcap {
             row.iter_mut().for_each(|s| *s = cap * (*s / cap).tanh());
         }
         super::softmax(row);
     }
     // SAFETY: values hold `to` rows of `width(dh)`; scores and output have `count` rows.
     unsafe {
-        let values = job.cache.values.as_ptr().add(job.from * width(dh));
+        let values = seen.cache.values.as_ptr().add(from * width(dh));
         let s = scores.as_ptr().add(skipped);
-        let lengths = (job.to - job.from, stride, dh);
+        let lengths = (to - from, stride, dh);
         match count {
             1 => weigh::<V, 1>(values, s, lengths, out),
             2 => weigh::<V, 2>(values, s, lengths, out),
@@ -199,8 +188,8 @@ unsafe fn weigh<V: Lanes, const G: usize>(
             }
             let columns = 16.min(dh - first);
             for (g, row) in sums.iter().enumerate() {
-                for n in 0..wide {
-                    row[n].store(buffer.as_mut_ptr().add(n * V::WIDTH));
+                for (n, sum) in row.iter().enumerate().take(wide) {
+                    sum.store(buffer.as_mut_ptr().add(n * V::WIDTH));
                 }
                 out[g * dh + first..][..columns].copy_from_slice(&buffer[..columns]);
             }
@@ -210,32 +199,36 @@ unsafe fn weigh<V: Lanes, const G: usize>(
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Job, run};
+    use super::{Seen, run};
     use std::arch::x86_64::{__m256, __m512};
 
     #[target_feature(enable = "avx512f")]
-    pub(super) unsafe fn wide(job: &Job<'_>, queries: &[f32], scores: &mut Vec<f32>, out: &mut [f32]) {
+    pub(super) unsafe fn wide(seen: &Seen<'_>, queries: &[f32], scores: &mut Vec<f32>, out: &mut [f32]) {
         // SAFETY: the caller's promise, here and below.
-        unsafe { run::<__m512>(job, queries, scores, out) }
+        unsafe { run::<__m512>(seen, queries, scores, out) }
     }
 
     #[target_feature(enable = "avx2,fma")]
-    pub(super) unsafe fn narrow(job: &Job<'_>, queries: &[f32], scores: &mut Vec<f32>, out: &mut [f32]) {
+    pub(super) unsafe fn narrow(seen: &Seen<'_>, queries: &[f32], scores: &mut Vec<f32>, out: &mut [f32]) {
         // SAFETY: as above.
-        unsafe { run::<__m256>(job, queries, scores, out) }
+        unsafe { run::<__m256>(seen, queries, scores, out) }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{HeadCache, Scoring, attend};
+    use super::{HeadCache, Seen};
     use crate::kernels::tests::noise;
 
     #[test]
     fn attention_agrees_with_double_precision_on_odd_sizes_windows_and_caps() {
-        for (dh, g, positions, from, softcap) in
-            [(6, 1, 1, 0, None), (12, 3, 40, 0, None), (64, 7, 100, 37, Some(5.0)), (80, 4, 33, 32, None), (16, 2, 65, 1, Some(1.0))]
-        {
+        for (dh, g, positions, from, softcap) in [
+            (6, 1, 1, 0, None),
+            (12, 3, 40, 0, None),
+            (64, 7, 100, 37, Some(5.0)),
+            (80, 4, 33, 32, None),
+            (16, 2, 65, 1, Some(1.0)),
+        ] {
             let (k, v) = (noise(positions * dh, 1), noise(positions * dh, 2));
             let mut cache = HeadCache::default();
             for (key, value) in k.chunks(dh).zip(v.chunks(dh)) {
@@ -243,16 +236,15 @@ mod tests {
             }
             let q = noise(g * dh, 3);
             let mut out = vec![0f32; g * dh];
-            let scoring = Scoring { scale: 0.7, softcap };
-            attend(&cache, &q, dh, (from, positions), scoring, &mut Vec::new(), &mut out);
+            let seen = Seen { cache: &cache, head_dim: dh, range: (from, positions), scale: 0.7, softcap };
+            seen.attend(&q, &mut Vec::new(), &mut out);
             for (query, got) in q.chunks(dh).zip(out.chunks(dh)) {
                 let dot = |t: usize| -> f64 { (0..dh).map(|d| f64::from(query[d]) * f64::from(k[t * dh + d])).sum() };
                 let capped = |s: f64| softcap.map_or(s, |c| f64::from(c) * (s / f64::from(c)).tanh());
                 let weights: Vec<f64> = (from..positions).map(|t| capped(0.7 * dot(t)).exp()).collect();
                 let total: f64 = weights.iter().sum();
                 for (d, got) in got.iter().enumerate() {
-                    let want: f64 =
-                        weights.iter().zip(from..).map(|(w, t)| w / total * f64::from(v[t * dh + d])).sum();
+                    let want: f64 = weights.iter().zip(from..).map(|(w, t)| w / total * f64::from(v[t * dh + d])).sum();
                     assert!((f64::from(*got) - want).abs() < 1e-5, "{got} against {want}");
                 }
             }

@@ -11,9 +11,9 @@ pub mod limits;
 mod packed;
 mod rope;
 
-pub(crate) use attention::{HeadCache, Scoring, attend};
+pub(crate) use attention::{HeadCache, Seen};
 pub use packed::Precision;
-pub(crate) use packed::{Input, Output, PANEL, Packed, bf16_bits, multiply};
+pub(crate) use packed::{Input, Output, PANEL, Packed, bf16_pairs, multiply};
 pub(crate) use rope::{Angles, Rope};
 
 use crate::architecture::Activation;

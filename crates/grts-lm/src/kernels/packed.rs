@@ -154,7 +154,7 @@ impl Packed {
                     Precision::Bf16 => Input::strided_pairs(&pairs[o / 2..], self.out.div_ceil(2), rows),
                 };
                 // SAFETY: the output is a unique borrow; only the columns of `turned` are touched.
-                unsafe { multiply(&turned, x, Output::new(out, self.input).from_column(k), 0..1, o > 0) };
+                unsafe { multiply(&turned, x, Output::new(out, self.input).at_column(k), 0..1, o > 0) };
             }
         }
     }
@@ -273,7 +273,7 @@ impl Output {
     }
 
     /// The columns from `column` on.
-    pub(crate) fn from_column(self, column: usize) -> Self {
+    pub(crate) fn at_column(self, column: usize) -> Self {
         assert!(column <= self.stride, "column {column} of {}", self.stride);
         // SAFETY: stays inside the first row, or one past it when there is no column left.
         Self { at: unsafe { self.at.add(column) }, ..self }
@@ -293,7 +293,14 @@ pub(crate) unsafe fn multiply(w: &Packed, x: Input, out: Output, panels: Range<u
 ///
 /// # Safety
 /// As [`multiply`], and the processor has `isa`.
-pub(crate) unsafe fn multiply_with(isa: Isa, w: &Packed, x: Input, out: Output, panels: Range<usize>, accumulate: bool) {
+pub(crate) unsafe fn multiply_with(
+    isa: Isa,
+    w: &Packed,
+    x: Input,
+    out: Output,
+    panels: Range<usize>,
+    accumulate: bool,
+) {
     assert!(panels.end <= w.panels(), "panel {} of {}", panels.end, w.panels());
     assert!(x.stride >= w.steps() || x.rows < 2, "rows of {} for {} steps", x.stride, w.steps());
     assert!(out.rows >= x.rows, "{} rows of output for {} of input", out.rows, x.rows);
@@ -401,8 +408,9 @@ struct Tile {
     resume: bool,
 }
 
+/// Returns the panels done.
 #[inline(always)]
-unsafe fn tile<S: Step, const M: usize, const N: usize>(t: &Tile) {
+unsafe fn tile<S: Step, const M: usize, const N: usize>(t: &Tile) -> usize {
     let width = S::V::WIDTH;
     let per_panel = PANEL / width;
     // SAFETY: the caller promises M rows of `steps` words at `x`, N vectors of panels at `w`, and M × N vectors at `out`.
@@ -431,6 +439,7 @@ unsafe fn tile<S: Step, const M: usize, const N: usize>(t: &Tile) {
             }
         }
     }
+    N / per_panel
 }
 
 /// Tiles of `rows` rows over as many panels as registers allow; returns the panels done.
@@ -440,15 +449,15 @@ unsafe fn best_tile<S: Step>(t: &Tile, rows: usize, panels: usize) -> usize {
     unsafe {
         if S::V::WIDTH == 16 {
             match (rows, panels) {
-                (1, 4..) => return done(tile::<S, 1, 8>(t), 4),
-                (2, 4..) => return done(tile::<S, 2, 8>(t), 4),
-                (3, 4..) => return done(tile::<S, 3, 8>(t), 4),
-                (1, 2..) => return done(tile::<S, 1, 4>(t), 2),
-                (2, 2..) => return done(tile::<S, 2, 4>(t), 2),
-                (3, 2..) => return done(tile::<S, 3, 4>(t), 2),
-                (4, 2..) => return done(tile::<S, 4, 4>(t), 2),
-                (5, 2..) => return done(tile::<S, 5, 4>(t), 2),
-                (6, 2..) => return done(tile::<S, 6, 4>(t), 2),
+                (1, 4..) => tile::<S, 1, 8>(t),
+                (2, 4..) => tile::<S, 2, 8>(t),
+                (3, 4..) => tile::<S, 3, 8>(t),
+                (1, 2..) => tile::<S, 1, 4>(t),
+                (2, 2..) => tile::<S, 2, 4>(t),
+                (3, 2..) => tile::<S, 3, 4>(t),
+                (4, 2..) => tile::<S, 4, 4>(t),
+                (5, 2..) => tile::<S, 5, 4>(t),
+                (6, 2..) => tile::<S, 6, 4>(t),
                 (1, _) => tile::<S, 1, 2>(t),
                 (2, _) => tile::<S, 2, 2>(t),
                 (3, _) => tile::<S, 3, 2>(t),
@@ -464,19 +473,13 @@ unsafe fn best_tile<S: Step>(t: &Tile, rows: usize, panels: usize) -> usize {
             }
         } else {
             match (rows, panels) {
-                (1, 2..) => return done(tile::<S, 1, 8>(t), 2),
+                (1, 2..) => tile::<S, 1, 8>(t),
                 (1, _) => tile::<S, 1, 4>(t),
                 (2, _) => tile::<S, 2, 4>(t),
                 _ => tile::<S, 3, 4>(t),
             }
         }
     }
-    1
-}
-
-#[inline(always)]
-fn done((): (), panels: usize) -> usize {
-    panels
 }
 
 #[inline(always)]
@@ -573,7 +576,13 @@ mod x86 {
         #[inline(always)]
         unsafe fn add(left: __m512i, right: __m512i, sum: __m512) -> __m512 {
             // SAFETY: both are 512 bits of bf16 pairs.
-            unsafe { _mm512_dpbf16_ps(sum, std::mem::transmute::<__m512i, __m512bh>(left), std::mem::transmute::<__m512i, __m512bh>(right)) }
+            unsafe {
+                _mm512_dpbf16_ps(
+                    sum,
+                    std::mem::transmute::<__m512i, __m512bh>(left),
+                    std::mem::transmute::<__m512i, __m512bh>(right),
+                )
+            }
         }
     }
 
@@ -654,7 +663,10 @@ mod tests {
                             let sum: f64 = (0..input).map(|k| xs[r * input + k] * ws[o * input + k]).sum();
                             let want = sum + start.map_or(0.0, |s| f64::from(s[i]));
                             let off = (f64::from(*got) - want).abs();
-                            assert!(off < 2e-5 * (input as f64).sqrt(), "{isa:?} {precision:?} {rows}x{input}x{out}: {off}");
+                            assert!(
+                                off < 2e-5 * (input as f64).sqrt(),
+                                "{isa:?} {precision:?} {rows}x{input}x{out}: {off}"
+                            );
                         }
                     }
                 }

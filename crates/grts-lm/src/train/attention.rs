@@ -1,6 +1,6 @@
 //! Causal attention of packed sequences, from projections to mixed values: head norms, rotary positions, windows, soft caps.
 
-use super::norms::{normalise, normalise_backward};
+use super::norms::{Scratch, normalise, normalise_backward};
 use crate::kernels::{self, Angles};
 use crate::weights::{Model, NormAt};
 use std::sync::Arc;
@@ -95,12 +95,12 @@ impl Attention<'_> {
                 angles.rotate_back(&mut row[..s.q + s.kv], s.dh, position);
             }
         }
-        let (mut g, mut scratch) = (vec![0f32; s.dh], vec![0f32; 2 * s.dh]);
+        let (mut g, mut scratch) = (vec![0f32; s.dh], Scratch::new(s.dh));
         self.each_normed(qkv.len() / s.width, |norm, at| {
             g.copy_from_slice(&grad[at..at + s.dh]);
             let dx = &mut grad[at..at + s.dh];
             dx.fill(0.0);
-            normalise_backward(self.model, norm, &qkv[at..at + s.dh], &g, dx, &mut scratch, None);
+            normalise_backward(self.model, norm, [&qkv[at..at + s.dh], &g], dx, &mut scratch, None);
         });
     }
 

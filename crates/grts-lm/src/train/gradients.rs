@@ -1,7 +1,7 @@
 //! Where a shard's gradients are added up: one buffer for each trained parameter.
 
-use crate::weights::{Model, NormAt, Parameter};
 use crate::lora::Adapter;
+use crate::weights::{Model, NormAt, Parameter};
 
 /// Gradients by parameter, in the order of the trainer's parameters.
 pub(super) struct Gradients {
@@ -13,7 +13,10 @@ pub(super) struct Gradients {
 enum Places {
     /// Index of A by layer and module; B comes after it.
     Adapter(Vec<Vec<Option<usize>>>),
-    Everything { modules: usize, layers: usize },
+    Everything {
+        modules: usize,
+        layers: usize,
+    },
 }
 
 impl Gradients {

@@ -32,7 +32,9 @@ impl<'a> Linear<'a> {
             let pair = adapter.get(self.layer, index)?;
             let b = match &module.order {
                 None => pair.b.as_slice().into(),
-                Some(order) => order.iter().flat_map(|o| &pair.b[o * r..(o + 1) * r]).copied().collect::<Vec<_>>().into(),
+                Some(order) => {
+                    order.iter().flat_map(|o| &pair.b[o * r..(o + 1) * r]).copied().collect::<Vec<_>>().into()
+                }
             };
             Some(Part { index, module, a: &pair.a, b })
         };
@@ -78,7 +80,7 @@ impl<'a> Linear<'a> {
         let mut dx = vec![0f32; n * i];
         map.weight.backward(g, n, &mut dx);
         match self.adapter {
-            Some(adapter) => self.adapter_backward(adapter, x, g, (n, o, i), &mut dx, gradients),
+            Some(adapter) => self.adapter_backward(adapter, [x, g], n, &mut dx, gradients),
             None => {
                 for (index, module) in self.model.architecture().modules.iter().enumerate() {
                     if module.slot == self.slot {
@@ -95,13 +97,13 @@ impl<'a> Linear<'a> {
     fn adapter_backward(
         &self,
         adapter: &Adapter,
-        x: &[f32],
-        g: &[f32],
-        (n, o, i): (usize, usize, usize),
+        [x, g]: [&[f32]; 2],
+        n: usize,
         dx: &mut [f32],
         gradients: &mut Gradients,
     ) {
         let parts = self.parts();
+        let (o, i) = self.model.architecture().shape(self.slot);
         let (r, scale) = (adapter.config().r, adapter.config().scale());
         let low = Self::low(&parts, x, (n, i, r));
         for (p, part) in parts.iter().enumerate() {

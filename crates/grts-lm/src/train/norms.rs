@@ -1,12 +1,16 @@
 //! Norms of rows and their gradients.
 
+use crate::architecture::NormKind;
 use crate::kernels;
 use crate::weights::{Model, Norm};
-use crate::architecture::NormKind;
 
-/// Gradient of a norm's weights, where they are trained.
-pub(super) struct NormGradient<'a> {
-    pub(super) weight: &'a mut [f32],
+/// Two rows of scratch.
+pub(super) struct Scratch(Vec<f32>, Vec<f32>);
+
+impl Scratch {
+    pub(super) fn new(width: usize) -> Self {
+        Self(vec![0.0; width], vec![0.0; width])
+    }
 }
 
 /// The norm of one row.
@@ -28,20 +32,20 @@ pub(super) fn normalise_rows(model: &Model, norm: &Norm, x: &[f32]) -> Vec<f32> 
     out
 }
 
-/// Gradient of one row: `dx += ∂norm(x)ᵀ g`. `scratch` has two rows.
+/// Gradients through one row `x` of a norm: `dx += ∂norm(x)ᵀ g`, and by the norm's weights where they are trained (which
+/// they are in root-mean-square norms only).
 pub(super) fn normalise_backward(
     model: &Model,
     norm: &Norm,
-    x: &[f32],
-    g: &[f32],
+    [x, g]: [&[f32]; 2],
     dx: &mut [f32],
-    scratch: &mut [f32],
-    trained: Option<&mut NormGradient<'_>>,
+    scratch: &mut Scratch,
+    trained: Option<&mut [f32]>,
 ) {
     let a = model.architecture();
-    let (gw, rest) = scratch.split_at_mut(x.len());
+    let Scratch(gw, rest) = scratch;
     if a.norm == NormKind::Layer {
-        layer_norm_backward(x, &norm.weight, a.eps, g, dx, (gw, rest));
+        layer_norm_backward([x, &norm.weight, g], a.eps, dx, (gw, rest));
         return;
     }
     let d = x.len();
@@ -57,20 +61,13 @@ pub(super) fn normalise_backward(
     }
     if let Some(trained) = trained {
         for i in 0..d {
-            trained.weight[i] += g[i] * x[i] * r;
+            trained[i] += g[i] * x[i] * r;
         }
     }
 }
 
 /// dx += r (gw − mean(gw) − x̂ mean(gw·x̂)), r = 1/deviation, x̂ the normalised row.
-fn layer_norm_backward(
-    x: &[f32],
-    weight: &[f32],
-    eps: f32,
-    g: &[f32],
-    dx: &mut [f32],
-    (gw, hat): (&mut [f32], &mut [f32]),
-) {
+fn layer_norm_backward([x, weight, g]: [&[f32]; 3], eps: f32, dx: &mut [f32], (gw, hat): (&mut [f32], &mut [f32])) {
     let n = x.len() as f32;
     let mean = x.iter().sum::<f32>() / n;
     let r = 1.0 / (x.iter().map(|v| (v - mean) * (v - mean)).sum::<f32>() / n + eps).sqrt();

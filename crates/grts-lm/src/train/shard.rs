@@ -3,7 +3,7 @@
 use super::attention::Attention;
 use super::head::Head;
 use super::linear::Linear;
-use super::norms::{NormGradient, normalise_backward, normalise_rows};
+use super::norms::{Scratch, normalise_backward, normalise_rows};
 use super::{Gradients, Packed};
 use crate::architecture::{Residual, Slot};
 use crate::kernels;
@@ -75,12 +75,13 @@ impl Shard<'_> {
         let (loss, derivatives) = objective(&head.logprobs(&normed));
         let g = head.backward(&normed, &derivatives, self.adapter.is_none().then(|| gradients.head()));
         let mut dx = vec![0f32; x.len()];
-        let mut scratch = vec![0f32; 2 * d];
-        let mut trained = self.adapter.is_none().then(|| NormGradient { weight: gradients.last_norm() });
+        let mut scratch = Scratch::new(d);
+        let mut trained = self.adapter.is_none().then(|| gradients.last_norm());
         for (i, &row) in self.packed.rows.iter().enumerate() {
             let range = i * d..(i + 1) * d;
             let to = &mut dx[row * d..(row + 1) * d];
-            normalise_backward(self.model, &self.model.norm, &scored[range.clone()], &g[range], to, &mut scratch, trained.as_mut());
+            let pair = [&scored[range.clone()], &g[range]];
+            normalise_backward(self.model, &self.model.norm, pair, to, &mut scratch, trained.as_deref_mut());
         }
         for n in (0..layers).rev() {
             let saved = match kept.pop() {
@@ -119,10 +120,10 @@ impl Shard<'_> {
     fn norm_backward(&self, n: usize, at: NormAt, (x, g): (&[f32], &[f32]), dx: &mut [f32], gradients: &mut Gradients) {
         let Some(norm) = self.model.layers[n].norm(at) else { return add(dx, g) };
         let d = norm.weight.len();
-        let mut scratch = vec![0f32; 2 * d];
-        let mut trained = self.adapter.is_none().then(|| NormGradient { weight: gradients.norm(n, at) });
+        let mut scratch = Scratch::new(d);
+        let mut trained = self.adapter.is_none().then(|| gradients.norm(n, at));
         for ((x, g), dx) in x.chunks_exact(d).zip(g.chunks_exact(d)).zip(dx.chunks_exact_mut(d)) {
-            normalise_backward(self.model, norm, x, g, dx, &mut scratch, trained.as_mut());
+            normalise_backward(self.model, norm, [x, g], dx, &mut scratch, trained.as_deref_mut());
         }
     }
 
@@ -179,10 +180,13 @@ impl Shard<'_> {
             self.norm_backward(n, NormAt::AfterMlp, (&before[1], &g), &mut through, gradients);
         }
         let hidden = self.activated(&up);
-        let d_hidden = self.linear(n, Slot::Down).backward(&hidden, if sandwich { &through } else { &g }, rows, gradients);
+        let d_hidden =
+            self.linear(n, Slot::Down).backward(&hidden, if sandwich { &through } else { &g }, rows, gradients);
         drop(hidden);
         let mut d_up = vec![0f32; up.len()];
-        for ((row, g), out) in up.chunks_exact(a.up_dim()).zip(d_hidden.chunks_exact(a.ff)).zip(d_up.chunks_exact_mut(a.up_dim())) {
+        for ((row, g), out) in
+            up.chunks_exact(a.up_dim()).zip(d_hidden.chunks_exact(a.ff)).zip(d_up.chunks_exact_mut(a.up_dim()))
+        {
             let ((gate, rest), (d_gate, d_rest)) = (row.split_at(a.ff), out.split_at_mut(a.ff));
             kernels::activate_backward(a.activation, gate, g, d_gate, a.gated.then_some((rest, d_rest)));
         }
@@ -201,7 +205,8 @@ impl Shard<'_> {
             through = vec![0f32; g.len()];
             self.norm_backward(n, NormAt::AfterAttention, (&before[0], &g), &mut through, gradients);
         }
-        let d_attended = self.linear(n, Slot::Output).backward(&attended, if sandwich { &through } else { &g }, rows, gradients);
+        let d_attended =
+            self.linear(n, Slot::Output).backward(&attended, if sandwich { &through } else { &g }, rows, gradients);
         let d_qkv = self.attention(n).backward(&qkv, &d_attended);
         let d_normed = self.linear(n, Slot::Qkv).backward(&self.norm(n, NormAt::Input, &x), &d_qkv, rows, gradients);
         self.norm_backward(n, NormAt::Input, (&x, &d_normed), &mut dx, gradients);

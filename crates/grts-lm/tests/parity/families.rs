@@ -79,7 +79,8 @@ fn logits_of_every_family_are_those_of_transformers_in_both_spellings_of_its_con
                 std::fs::copy(entry.path(), directory.path().join(entry.file_name())).unwrap();
             }
         }
-        std::fs::copy(fixture(&format!("{}/config.v4.json", path(case))), directory.path().join("config.json")).unwrap();
+        std::fs::copy(fixture(&format!("{}/config.v4.json", path(case))), directory.path().join("config.json"))
+            .unwrap();
         check_logits(case, &Model::load(directory.path()).unwrap());
     }
 }
@@ -172,7 +173,8 @@ fn weights_held_in_bf16_give_logits_near_those_of_f32() {
         let want = &golden["logits.0"].1;
         let spread = (want.iter().map(|x| x * x).sum::<f32>() / want.len() as f32).sqrt();
         let got = model.logits(&tokens, None).unwrap();
-        let off = (got.iter().zip(want).map(|(a, b)| (a - b) * (a - b)).sum::<f32>() / want.len() as f32).sqrt() / spread;
+        let off =
+            (got.iter().zip(want).map(|(a, b)| (a - b) * (a - b)).sum::<f32>() / want.len() as f32).sqrt() / spread;
         assert!(off > 0.0 && off < 0.05, "{case}: off by {off} of the logits' size");
     }
 }
