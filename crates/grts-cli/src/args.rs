@@ -24,7 +24,7 @@ const LARGEST_COUNT: u64 = 1_000_000_000;
 Example: `grts solve --quick` plays a small run of the built-in world in about two minutes.
 
 Results go to stdout, progress and errors to stderr.
-Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 a target is unreachable, 130 interrupted with the run saved.
+Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 the model hub is unreachable, 130 interrupted with the run saved.
 For models that you own or are authorised to test.")]
 pub struct Arguments {
     /// What to do.
@@ -193,6 +193,7 @@ pub struct Export {
 #[command(after_help = "\
 Example: `grts bench builtin --batch 1,32 --prompt-tokens 64 --new-tokens 32`
 Rates are medians of five rounds; shares are of the limits of this machine, measured in the same minute.
+A share of memory bandwidth above 1 means that the weights stay in cache. Attention is not counted as work.
 Run it on a machine that does nothing else.")]
 pub struct Bench {
     /// Directory in Hugging Face layout, `builtin`, or a hub id `org/name`
