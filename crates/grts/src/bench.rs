@@ -7,12 +7,12 @@
 
 use crate::error::Error;
 use crate::models::{Dtype, Speaker};
-use grts_lm::Precision;
 use grts_lm::decode::{Context, GenerationConfig, Row};
 use grts_lm::limits::{self, Limits};
 use grts_lm::lora::{Adapter, LoraConfig};
 use grts_lm::sampling::Sampling;
 use grts_lm::train::{AdamWConfig, Objective, Sequence, Trainer};
+use grts_lm::weights::Model;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::Serialize;
@@ -123,36 +123,73 @@ pub struct Turn {
 pub fn run(speaker: &Speaker, settings: &Settings, note: &mut dyn FnMut(&str)) -> Result<Report, Error> {
     let bench = Bench { speaker, settings };
     bench.check()?;
-    note("measuring the machine");
-    let limits = limits::measure();
     let mut decode = Vec::new();
     for &batch in &settings.batches {
         note(&format!("decoding, batch {batch}"));
-        decode.push(bench.decode(batch, &limits)?);
+        decode.push((batch, bench.decode(batch)?));
     }
     note("reading prompts");
-    let prefill = bench.prefill(&limits)?;
+    let prefill = bench.prefill()?;
     note("training an adapter");
-    let train = bench.train(&limits)?;
-    let model = &speaker.base.model;
+    let train = bench.train()?;
+    let dialogue = bench.dialogue()?;
+    // Before the machine is measured, which takes a large buffer.
+    let peak_memory = peak_memory();
+    note("measuring the machine");
+    let yardstick = Yardstick { model: &speaker.base.model, dtype: settings.dtype, limits: limits::measure() };
     Ok(Report {
         model: speaker.name.clone(),
-        parameters: model.num_parameters(),
+        parameters: speaker.base.model.num_parameters(),
         dtype: settings.dtype,
         rounds: ROUNDS,
         prompt_tokens: settings.prompt_tokens,
         new_tokens: settings.new_tokens,
-        machine: Machine {
-            threads: limits.threads,
-            bandwidth: limits.bandwidth,
-            flops: limits.flops(settings.dtype.into()),
-        },
-        decode,
-        prefill,
-        train,
-        dialogue: bench.dialogue()?,
-        peak_memory: peak_memory(),
+        machine: yardstick.machine(),
+        decode: decode
+            .into_iter()
+            .map(|(batch, seconds)| yardstick.decode(batch, settings.new_tokens, seconds))
+            .collect(),
+        prefill: yardstick.rate(TOGETHER * settings.prompt_tokens, prefill, 1.0),
+        // A step on a frozen base goes through the weights twice: there, and back to the inputs.
+        train: yardstick.rate(TOGETHER * (settings.prompt_tokens + settings.new_tokens), train, 2.0),
+        peak_memory,
+        dialogue,
     })
+}
+
+/// Turns seconds into rates, and rates into shares of what the machine can do.
+struct Yardstick<'a> {
+    model: &'a Model,
+    dtype: Dtype,
+    limits: Limits,
+}
+
+impl Yardstick<'_> {
+    fn machine(&self) -> Machine {
+        let Limits { threads, bandwidth, .. } = self.limits;
+        Machine { threads, bandwidth, flops: self.limits.flops(self.dtype.into()) }
+    }
+
+    fn decode(&self, batch: usize, new_tokens: usize, seconds: f64) -> Decode {
+        let steps = new_tokens as f64 / seconds;
+        let tokens_per_second = batch as f64 * steps;
+        let bandwidth_share = steps * self.model.bytes() as f64 / self.limits.bandwidth;
+        Decode { batch, tokens_per_second, bandwidth_share, flops_share: self.flops_share(tokens_per_second, 1.0) }
+    }
+
+    fn rate(&self, tokens: usize, seconds: f64, passes: f64) -> Rate {
+        let tokens_per_second = tokens as f64 / seconds;
+        Rate { tokens, tokens_per_second, flops_share: self.flops_share(tokens_per_second, passes) }
+    }
+
+    fn flops_share(&self, tokens_per_second: f64, passes: f64) -> f64 {
+        let width = match self.dtype {
+            Dtype::F32 => 4.0,
+            Dtype::Bf16 => 2.0,
+        };
+        let weights = self.model.bytes() as f64 / width;
+        tokens_per_second * passes * 2.0 * weights / self.limits.flops(self.dtype.into())
+    }
 }
 
 struct Bench<'a> {
@@ -199,42 +236,33 @@ impl Bench<'_> {
         Ok(started.elapsed().as_secs_f64())
     }
 
-    fn decode(&self, batch: usize, limits: &Limits) -> Result<Decode, Error> {
+    /// Seconds to add the new tokens to each of `batch` texts.
+    fn decode(&self, batch: usize) -> Result<f64, Error> {
         let mut read = self.contexts(batch);
         self.go_on(&mut read, 1)?;
         // One token of each text is left to read, so that every step reads one and draws one.
-        let new = self.settings.new_tokens;
-        let seconds = median(|| self.go_on(&mut read.clone(), new))?;
-        let rate = (batch * new) as f64 / seconds;
-        let steps = new as f64 / seconds;
-        Ok(Decode {
-            batch,
-            tokens_per_second: rate,
-            bandwidth_share: steps * self.speaker.base.model.bytes() as f64 / limits.bandwidth,
-            flops_share: self.flops_share(rate, 1.0, limits),
-        })
+        median(|| self.go_on(&mut read.clone(), self.settings.new_tokens))
     }
 
-    fn prefill(&self, limits: &Limits) -> Result<Rate, Error> {
+    /// Seconds to read [`TOGETHER`] prompts.
+    fn prefill(&self) -> Result<f64, Error> {
         let fresh = self.contexts(TOGETHER);
-        let seconds = median(|| self.go_on(&mut fresh.clone(), 1))?;
-        Ok(self.rate(TOGETHER * self.settings.prompt_tokens, seconds, 1.0, limits))
+        median(|| self.go_on(&mut fresh.clone(), 1))
     }
 
-    /// A step on a frozen base goes through the weights twice: there, and back to the inputs.
-    fn train(&self, limits: &Limits) -> Result<Rate, Error> {
+    /// Seconds of a step on [`TOGETHER`] sequences.
+    fn train(&self) -> Result<f64, Error> {
         let count = self.settings.prompt_tokens + self.settings.new_tokens;
         let sequence = |seed| Sequence { tokens: self.text(seed, count), scored: (1..count).collect() };
         let batch: Vec<Sequence> = (0..TOGETHER as u64).map(sequence).collect();
-        let model = &self.speaker.base.model;
         let adapter = self.trained().map_err(|e| Error::engine(&e))?;
-        let mut trainer = Trainer::adapter(Arc::clone(model), &adapter, AdamWConfig::default());
-        let seconds = median(|| {
+        let model = Arc::clone(&self.speaker.base.model);
+        let mut trainer = Trainer::adapter(model, &adapter, AdamWConfig::default());
+        median(|| {
             let started = Instant::now();
             trainer.step(&batch, 1e-4, likelihood).map_err(|e| Error::engine(&e))?;
             Ok(started.elapsed().as_secs_f64())
-        })?;
-        Ok(self.rate(TOGETHER * count, seconds, 2.0, limits))
+        })
     }
 
     fn trained(&self) -> grts_lm::Result<Adapter> {
@@ -263,21 +291,6 @@ impl Bench<'_> {
             turns.push(Turn { tokens, cached, read });
         }
         Ok(turns)
-    }
-
-    fn rate(&self, tokens: usize, seconds: f64, passes: f64, limits: &Limits) -> Rate {
-        let rate = tokens as f64 / seconds;
-        Rate { tokens, tokens_per_second: rate, flops_share: self.flops_share(rate, passes, limits) }
-    }
-
-    fn flops_share(&self, tokens_per_second: f64, passes: f64, limits: &Limits) -> f64 {
-        let precision = Precision::from(self.settings.dtype);
-        let width = match precision {
-            Precision::F32 => 4.0,
-            Precision::Bf16 => 2.0,
-        };
-        let weights = self.speaker.base.model.bytes() as f64 / width;
-        tokens_per_second * passes * 2.0 * weights / limits.flops(precision)
     }
 }
 
