@@ -5,6 +5,7 @@
 //! say what the scenario file says; those that have one are the ones that change between two runs of one scenario.
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use grts::models::Dtype;
 use grts::scenario::Method;
 use std::path::PathBuf;
 
@@ -23,7 +24,7 @@ const LARGEST_COUNT: u64 = 1_000_000_000;
 Example: `grts solve --quick` plays a small run of the built-in world in about two minutes.
 
 Results go to stdout, progress and errors to stderr.
-Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 a target is unreachable, 130 interrupted with the run saved.
+Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 the model hub is unreachable, 130 interrupted with the run saved.
 For models that you own or are authorised to test.")]
 pub struct Arguments {
     /// What to do.
@@ -40,6 +41,12 @@ pub enum Command {
     Resume(Resume),
     /// Measure the final blue of a finished run again, with fresh dialogues
     Eval(Eval),
+    /// Continue a text with a model or adapter, to try it by hand
+    Generate(Generate),
+    /// Write a model with an adapter merged in, for programs that know no adapters
+    Export(Export),
+    /// Measure how fast a model decodes, reads and learns here
+    Bench(Bench),
 }
 
 /// Arguments of `grts solve`.
@@ -105,6 +112,139 @@ pub struct Eval {
     /// Print one JSON object instead of the table
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `grts generate`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  grts generate builtin --chat --prompt 'When does the harbour office open?' --temperature 0
+  grts generate builtin --adapter runs/a/policies/blue-1 --chat --prompt 'Hello' --seed 3 --json
+  grts generate Qwen/Qwen3-0.6B --dtype bf16 --chat --prompt 'Hello'
+
+A hub id is taken from the cache of `hf download` (HF_HOME, HF_HUB_CACHE) and fetched there if it is missing,
+unless HF_HUB_OFFLINE is set.")]
+pub struct Generate {
+    /// Directory in Hugging Face layout, `builtin`, or a hub id `org/name`
+    #[arg(value_name = "MODEL")]
+    pub model: String,
+    /// Adapter in PEFT layout to speak through
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Option<PathBuf>,
+    /// Text to go on from
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: String,
+    /// Give the prompt as a user's message, by the model's chat template
+    #[arg(long)]
+    pub chat: bool,
+    /// Tokens to add at most
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = value_parser!(u32).range(1..))]
+    pub max_tokens: u32,
+    /// Divides the logits; 0 always takes the most likely token
+    #[arg(long, value_name = "T", default_value_t = 1.0, value_parser = temperature)]
+    pub temperature: f32,
+    /// Draw from the smallest set of tokens whose probability reaches P
+    #[arg(long, value_name = "P", default_value_t = 1.0, value_parser = probability)]
+    pub top_p: f32,
+    /// Draw from the K most likely tokens
+    #[arg(long, value_name = "K", value_parser = value_parser!(u32).range(1..))]
+    pub top_k: Option<u32>,
+    /// Seed of the draws
+    #[arg(long, value_name = "S", default_value_t = 0, value_parser = value_parser!(u64).range(..=LARGEST_SEED))]
+    pub seed: u64,
+    /// How weights are held
+    #[arg(long, value_name = "D", default_value = "f32")]
+    pub dtype: DtypeName,
+    /// Print one JSON object with token ids and log-probabilities instead of the text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `grts export`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  grts export builtin --adapter runs/a/policies/blue-1 --merged --out hardened
+  grts export runs/a --policy blue-1 --merged --out hardened
+The directory is in Hugging Face layout, with weights in float32. Nothing is written over.")]
+pub struct Export {
+    /// Directory in Hugging Face layout, `builtin`, or a hub id; with `--policy`, the directory of a run
+    #[arg(value_name = "MODEL|RUN")]
+    pub model: String,
+    /// Adapter in PEFT layout
+    #[arg(long, value_name = "DIR", conflicts_with = "policy")]
+    pub adapter: Option<PathBuf>,
+    /// Policy of the run, a name below its `policies/`
+    #[arg(long, value_name = "ID")]
+    pub policy: Option<String>,
+    /// Write whole weights with the adapter in them
+    #[arg(long, required = true)]
+    pub merged: bool,
+    /// New directory
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Print one JSON object instead of a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `grts bench`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example: `grts bench builtin --batch 1,32 --prompt-tokens 64 --new-tokens 32`
+Rates are medians of five rounds; shares are of the limits of this machine, measured in the same minute.
+A share of memory bandwidth above 1 means that the weights stay in cache. Attention is not counted as work.
+Run it on a machine that does nothing else.")]
+pub struct Bench {
+    /// Directory in Hugging Face layout, `builtin`, or a hub id `org/name`
+    #[arg(value_name = "MODEL")]
+    pub model: String,
+    /// Adapter in PEFT layout to decode with and to train on
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Option<PathBuf>,
+    /// Rows decoded together; several sizes with commas between
+    #[arg(long, value_name = "B", value_delimiter = ',', default_values_t = [1, 8, 32, 128], value_parser = value_parser!(u32).range(1..=4096))]
+    pub batch: Vec<u32>,
+    /// Tokens of each prompt
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = value_parser!(u32).range(1..))]
+    pub prompt_tokens: u32,
+    /// Tokens added to each prompt
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = value_parser!(u32).range(1..))]
+    pub new_tokens: u32,
+    /// How weights are held
+    #[arg(long, value_name = "D", default_value = "f32")]
+    pub dtype: DtypeName,
+    /// Print one JSON object instead of the table
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn temperature(text: &str) -> Result<f32, String> {
+    let number = text.parse::<f32>().ok().filter(|t| t.is_finite() && *t >= 0.0);
+    number.ok_or_else(|| "a number of at least 0 is needed".to_owned())
+}
+
+fn probability(text: &str) -> Result<f32, String> {
+    let number = text.parse::<f32>().ok().filter(|p| *p > 0.0 && *p <= 1.0);
+    number.ok_or_else(|| "a number above 0 and at most 1 is needed".to_owned())
+}
+
+/// The types of weights as they are typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DtypeName {
+    /// 32-bit floats
+    F32,
+    /// bfloat16, with 32-bit sums
+    Bf16,
+}
+
+impl From<DtypeName> for Dtype {
+    fn from(name: DtypeName) -> Self {
+        match name {
+            DtypeName::F32 => Self::F32,
+            DtypeName::Bf16 => Self::Bf16,
+        }
+    }
 }
 
 /// The methods as they are typed, spelled as in a scenario.

@@ -5,8 +5,11 @@
 //! for each error, an exit code that a script can act on, and no signal or defect that ends a run without a sentence.
 
 mod args;
+mod bench;
 mod defect;
 mod eval;
+mod export;
+mod generate;
 mod output;
 mod progress;
 mod resume;
@@ -32,6 +35,9 @@ fn obey(command: &Command) -> u8 {
         Command::Solve(arguments) => solve::run(arguments),
         Command::Resume(arguments) => resume::run(arguments),
         Command::Eval(arguments) => eval::run(arguments),
+        Command::Generate(arguments) => generate::run(arguments),
+        Command::Export(arguments) => export::run(arguments),
+        Command::Bench(arguments) => bench::run(arguments),
     };
     match result {
         Ok(()) => 0,

@@ -13,12 +13,27 @@ use std::io::{self, Write};
 /// `hint` is the way out if stdout cannot take it.
 pub fn result<T: Serialize>(value: &T, json: bool, text: impl FnOnce() -> String, hint: &str) -> Result<(), Error> {
     let text = if json { as_json(value)? } else { text() };
-    match write(&mut io::stdout().lock(), &text) {
+    taken(write(&mut io::stdout().lock(), &text), hint)
+}
+
+/// Prints a part of a result that is still growing.
+pub fn piece(text: &str) -> io::Result<()> {
+    write(&mut io::stdout().lock(), text)
+}
+
+/// What a write to stdout means.
+pub fn taken(written: io::Result<()>, hint: &str) -> Result<(), Error> {
+    match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Error::Failed { problem: format!("cannot write to stdout: {error}"), hint: hint.to_owned() })
         }
         _ => Ok(()),
     }
+}
+
+/// One line of talk on stderr.
+pub fn say(line: &str) {
+    let _ = write(&mut io::stderr().lock(), &format!("{line}\n"));
 }
 
 /// In the same spelling as the files of a run, so that `summary.json` and stdout are the same bytes.

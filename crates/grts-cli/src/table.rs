@@ -174,7 +174,7 @@ fn plain(x: f64) -> String {
 }
 
 /// Digits in groups of three.
-fn grouped(number: u64) -> String {
+pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let separate = |(i, digit): (usize, char)| {
         let comma = i > 0 && (digits.len() - i).is_multiple_of(3);

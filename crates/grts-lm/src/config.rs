@@ -12,7 +12,7 @@ use std::path::Path;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Map<String, Value>", into = "Map<String, Value>")]
 pub struct ModelConfig {
-    json: Map<String, Value>,
+    pub(crate) json: Map<String, Value>,
     pub(crate) architecture: Architecture,
 }
 

@@ -5,14 +5,17 @@
 //!
 //! Two paths compute the same function: [`decode`] (KV caches, no gradient) and [`train`] (whole sequences, and the way back). Tests hold them against each other and both against `transformers` and `peft`.
 
+mod affixes;
 mod architecture;
 mod checkpoint;
 pub mod config;
 pub mod decode;
 mod error;
 mod families;
+pub mod hub;
 mod kernels;
 pub mod lora;
+mod merge;
 mod optimiser;
 pub mod sampling;
 mod team;
@@ -20,5 +23,6 @@ pub mod text;
 pub mod train;
 pub mod weights;
 
+pub use affixes::Affixes;
 pub use error::{Error, Result};
-pub use kernels::Precision;
+pub use kernels::{Precision, limits};

@@ -90,7 +90,7 @@ pub struct Model {
     pub(crate) norm: Norm,
     head: Option<Packed>, // (v, d); the embedding when tied
     pub(crate) ropes: Vec<Rope>,
-    stop: Vec<u32>,
+    pub(crate) stop: Vec<u32>,
 }
 
 /// What a tensor is.

@@ -100,6 +100,16 @@ pub enum Error {
         /// What was tried and seen.
         problem: String,
     },
+    /// A model is not cached, and the hub that has it does not answer.
+    #[error("model `{id}`: {problem}")]
+    Hub {
+        /// `organisation/name`.
+        id: String,
+        /// Where it was looked for, and what was seen.
+        problem: String,
+        /// The way out.
+        hint: String,
+    },
     /// Stopped on request; everything committed is saved.
     #[error("interrupted; run `{}` is saved", run.display())]
     Interrupted {
@@ -128,7 +138,7 @@ impl Error {
     /// What the caller can do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Unreachable { .. } => ErrorKind::Unreachable,
+            Self::Unreachable { .. } | Self::Hub { .. } => ErrorKind::Unreachable,
             Self::Interrupted { .. } => ErrorKind::Interrupted,
             Self::Store { .. } | Self::Failed { .. } => ErrorKind::Failed,
             Self::Setting { .. }
@@ -146,6 +156,7 @@ impl Error {
             Self::Setting { hint, .. }
             | Self::Model { hint, .. }
             | Self::Run { hint, .. }
+            | Self::Hub { hint, .. }
             | Self::Failed { hint, .. } => hint.clone(),
             Self::RunInUse { .. } => "wait until it ends or stop it, or use another `--run-dir`".to_owned(),
             Self::DiskFull { run: Some(run), .. } => {

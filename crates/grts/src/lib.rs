@@ -15,6 +15,12 @@ pub mod summary;
 
 pub mod policy;
 
+pub mod models;
+
+pub mod bench;
+pub mod export;
+pub mod generate;
+
 pub mod judge;
 pub mod semantic;
 

@@ -1,6 +1,7 @@
 //! The binary as a user meets it: what is typed, and then exit code, stdout, stderr, and what became of the files.
 
 mod inputs;
+mod models;
 mod play;
 mod runs;
 mod usage;

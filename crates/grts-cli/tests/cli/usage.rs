@@ -10,7 +10,7 @@ fn usage_error(arguments: &[&str]) -> String {
 
 #[test]
 fn wrong_arguments_are_refused_with_exit_code_2() {
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 12] = [
         (&["slove"], "error: unrecognized subcommand 'slove'"),
         (&["solve", "--fast"], "error: unexpected argument '--fast' found"),
         (&["solve", "--seed", "-1"], "error: unexpected argument '-1' found"),
@@ -33,6 +33,19 @@ fn wrong_arguments_are_refused_with_exit_code_2() {
             &["eval", "runs/a", "--dialogues", "1"],
             "error: invalid value '1' for '--dialogues <N>': 1 is not in 2..=1000000000",
         ),
+        (
+            &["generate", "builtin", "--prompt", "x", "--temperature", "hot"],
+            "error: invalid value 'hot' for '--temperature <T>': a number of at least 0 is needed",
+        ),
+        (
+            &["generate", "builtin", "--prompt", "x", "--top-p", "0"],
+            "error: invalid value '0' for '--top-p <P>': a number above 0 and at most 1 is needed",
+        ),
+        (
+            &["export", "builtin", "--out", "x"],
+            "error: the following required arguments were not provided:\n  --merged",
+        ),
+        (&["bench", "builtin", "--batch", "1,0"], "error: invalid value '0' for '--batch <B>': 0 is not in 1..=4096"),
     ];
     for (arguments, expected) in cases {
         assert_eq!(usage_error(arguments), expected, "{arguments:?}");
@@ -42,14 +55,14 @@ fn wrong_arguments_are_refused_with_exit_code_2() {
 #[test]
 fn no_command_shows_the_commands() {
     let said = Desk::new().refusal(&[]);
-    for command in ["solve", "resume", "eval"] {
+    for command in ["solve", "resume", "eval", "generate", "export", "bench"] {
         assert!(said.contains(&format!("\n  {command} ")), "{said}");
     }
 }
 
 #[test]
 fn every_command_has_help_with_an_example() {
-    let cases: [(&[&str], &str, &str); 4] = [
+    let cases: [(&[&str], &str, &str); 7] = [
         (&["--help"], "Usage: grts <COMMAND>", "Example: `grts solve --quick`"),
         (&["solve", "--help"], "Usage: grts solve [OPTIONS] [SCENARIO.toml]", "grts solve --quick --seed 7"),
         (&["resume", "--help"], "Usage: grts resume [OPTIONS] <RUN>", "Example: `grts resume runs/meridian-1a2b3c4d`"),
@@ -58,6 +71,17 @@ fn every_command_has_help_with_an_example() {
             "Usage: grts eval [OPTIONS] <RUN>",
             "Example: `grts eval runs/meridian-1a2b3c4d --seed 5",
         ),
+        (
+            &["generate", "--help"],
+            "Usage: grts generate [OPTIONS] --prompt <TEXT> <MODEL>",
+            "\n  grts generate builtin --chat --prompt ",
+        ),
+        (
+            &["export", "--help"],
+            "Usage: grts export [OPTIONS] --merged --out <DIR> <MODEL|RUN>",
+            "\n  grts export runs/a --policy blue-1 --merged --out hardened",
+        ),
+        (&["bench", "--help"], "Usage: grts bench [OPTIONS] <MODEL>", "Example: `grts bench builtin --batch 1,32 "),
     ];
     for (arguments, usage, example) in cases {
         let Transcript { code, stdout, stderr } = Desk::new().grts(arguments);

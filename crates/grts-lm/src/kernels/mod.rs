@@ -7,6 +7,7 @@
 
 mod attention;
 mod lanes;
+pub mod limits;
 mod packed;
 mod rope;
 

@@ -3,7 +3,9 @@
 //! `xtask/golden/README.md` says how the fixtures were made and why the tolerances are what they are. One test target, so
 //! that the reading of fixtures is written once and nothing of it is unused.
 
+mod affixes;
 mod families;
+mod merge;
 mod model;
 mod refusals;
 mod sampling;

@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::judge::SealedWordJudge;
 use crate::measure::Request;
+use crate::models::builtin;
 use crate::policy::{Base, Policy};
 use crate::rollout::Table;
 use crate::scenario::{Learning, Model, Scenario};
@@ -13,7 +14,6 @@ use grts_game::stream::StreamKey;
 use grts_lm::decode::GenerationConfig;
 use grts_lm::sampling::Sampling;
 use rand_chacha::ChaCha8Rng;
-use std::path::PathBuf;
 
 /// What a stream is used for; streams of different purposes never meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,19 +91,6 @@ impl Stage {
         let (iteration, purpose) = (iteration as u32, purpose as u32);
         StreamKey { seed: self.scenario.seed, iteration, purpose, entry, episode: 0, turn: 0 }
     }
-}
-
-/// The shipped base: beside the sources of a checkout, or in `assets/` beside the binary.
-fn builtin() -> Result<PathBuf, Error> {
-    const BASE: &str = "assets/meridian/base";
-    let checkout = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join(BASE);
-    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(BASE)));
-    let found = [Some(checkout), beside].into_iter().flatten().find(|d| d.join("config.json").is_file());
-    found.ok_or_else(|| Error::Model {
-        path: PathBuf::from(BASE),
-        problem: "the shipped base is neither in the checkout nor beside the binary".to_owned(),
-        hint: "keep `assets/` beside the binary, or name a directory in `[base] model`".to_owned(),
-    })
 }
 
 pub(super) fn defect(error: &dyn std::fmt::Display) -> Error {

@@ -22,6 +22,22 @@ impl RunDir {
         self.path.join(POLICIES).join(id)
     }
 
+    /// The policies that are there, sorted.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the directory cannot be read.
+    pub fn policy_ids(&self) -> Result<Vec<String>, Error> {
+        let policies = self.path.join(POLICIES);
+        let names = || -> io::Result<Vec<String>> {
+            let names = fs::read_dir(&policies)?.map(|e| Ok(e?.file_name().to_string_lossy().into_owned()));
+            names.collect()
+        };
+        let mut ids = names().map_err(|error| Error::io("read", &policies, error))?;
+        ids.retain(|id| is_name(id));
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
     /// Saves the policy `id`: `write` fills an empty directory, which then appears whole and synced.
     ///
     /// A directory of that id left over from a killed unit is replaced.
