@@ -103,7 +103,7 @@ impl Text {
     /// # Errors
     /// When the tokenizer cannot encode it.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        self.ids(text, &[0..text.len()])
+        self.ids(text, std::slice::from_ref(&(0..text.len())))
     }
 
     fn ids(&self, text: &str, typed: &[Range<usize>]) -> Result<Vec<u32>> {
