@@ -71,7 +71,7 @@ fn line(report: &Report, subject: &Sample, other: &Sample) -> Option<Line> {
     let agreed = said.clone().filter(|(o, t)| o.said == t.said).count();
     let medians = |samples: &[&Sample]| median(&samples.iter().filter_map(|s| figure(s)).collect::<Vec<_>>());
     let grts = medians(&ours)?;
-    let roof = report.limits.zip(subject.weights).map(|(l, w)| l.decode(w as f64, &subject.precision, subject.b));
+    let roof = report.limits.zip(subject.weights).and_then(|(l, w)| l.decode(w as f64, &subject.precision, subject.b));
     Some(Line {
         row: other.row.clone(),
         b: other.b,
