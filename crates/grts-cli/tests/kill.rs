@@ -34,6 +34,8 @@ epsilon = 0.0
 entry_dialogues = 8
 gain_dialogues = 8
 [red]
+search_rounds = 2
+search_dialogues = 32
 steps = 2
 batch = 8
 [blue]
