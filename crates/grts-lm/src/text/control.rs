@@ -43,12 +43,10 @@ fn cut(
     let mut cuts = Vec::new();
     let mut end = 0;
     let found = vocabulary.extract_and_normalize(None::<&NormalizerWrapper>, part.get());
-    for (text, (start, stop), tokens) in found.get_splits(OffsetReferential::Original, OffsetType::Byte) {
+    for (_, (start, stop), tokens) in found.get_splits(OffsetReferential::Original, OffsetType::Byte) {
         let Some([token]) = tokens.as_deref() else { continue };
         let added = &vocabulary.get_added_tokens_decoder()[&token.id];
-        let own = vocabulary.simple_id_to_token(token.id).unwrap_or_default();
-        let at = start + text.find(&own).unwrap_or(0);
-        if added.normalized != normalized || added.special && is_typed(part, at..at + own.len(), typed) {
+        if added.normalized != normalized || added.special && is_typed(part, start..stop, typed) {
             continue;
         }
         if end < start {
@@ -63,9 +61,16 @@ fn cut(
     cuts
 }
 
-/// Whether a range of a part lies, even partly, in a typed range of the text.
+/// Whether a range of a part lies, even partly, in a typed range of the text. Blanks at its ends, which a token took or which
+/// stand for its `▁`, do not count, unless there is nothing else.
 fn is_typed(part: &NormalizedString, range: Range<usize>, typed: &[Range<usize>]) -> bool {
-    let offset = part.offsets_original().0;
     let Some(range) = part.convert_offsets(Span::Normalized(range)) else { return true };
-    typed.iter().any(|t| t.start.max(offset + range.start) < t.end.min(offset + range.end))
+    let original = &part.get_original()[range.clone()];
+    let [before, after] = match super::blanks(original) {
+        [before, _] if before.len() == original.len() => ["", ""],
+        blanks => blanks,
+    };
+    let offset = part.offsets_original().0;
+    let (start, end) = (offset + range.start + before.len(), offset + range.end - after.len());
+    typed.iter().any(|t| t.start.max(start) < t.end.min(end))
 }

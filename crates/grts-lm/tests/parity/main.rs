@@ -10,6 +10,7 @@ mod model;
 mod refusals;
 mod sampling;
 mod text;
+mod text_families;
 mod training;
 
 use grts_lm::lora::Adapter;

@@ -3,6 +3,7 @@
 use crate::{BASES, fixture, json};
 use grts_lm::text::{Message, Role, Text};
 use serde_json::Value;
+use std::path::Path;
 
 const VOCAB: usize = 280;
 
@@ -88,22 +89,49 @@ fn kept<'a>(name: &str, message: &'a Message) -> &'a str {
     if name == "llama-untied" { message.content.trim() } else { &message.content }
 }
 
+/// What a template that puts a control token at each seam says, piece by piece: `<|role|>content<|end|>`.
+fn by_pieces(text: &Text, messages: &[Message]) -> Vec<u32> {
+    let id = |token: &str| text.token_id(token).unwrap();
+    let mut ids = vec![id("<|bos|>")];
+    for message in messages {
+        let role = serde_json::to_value(message.role).unwrap();
+        ids.push(id(&format!("<|{}|>", role.as_str().unwrap())));
+        ids.extend(text.encode(&message.content).unwrap());
+        ids.push(id("<|end|>"));
+    }
+    ids
+}
+
 #[test]
 fn contents_are_encoded_alone_whatever_they_hold() {
     for name in BASES {
         let text = text(name);
-        let id = |token: &str| text.token_id(token).unwrap();
-        let mut expected = vec![id("<|bos|>")];
-        for message in dialogue() {
-            let role = serde_json::to_value(message.role).unwrap();
-            expected.push(id(&format!("<|{}|>", role.as_str().unwrap())));
-            expected.extend(text.encode(kept(name, &message)).unwrap());
-            expected.push(id("<|end|>"));
-        }
+        let content = |m: &Message| Message { content: kept(name, m).to_owned(), ..m.clone() };
+        let mut expected = by_pieces(&text, &dialogue().iter().map(content).collect::<Vec<_>>());
         assert_eq!(text.encode_chat(&dialogue(), false).unwrap(), expected, "{name}");
-        expected.push(id("<|assistant|>"));
+        expected.push(text.token_id("<|assistant|>").unwrap());
         assert_eq!(text.encode_chat(&dialogue(), true).unwrap(), expected, "{name}");
     }
+}
+
+/// The shipped model was trained on pieces: its dialogues must stay the ids they were.
+#[test]
+fn the_shipped_model_reads_what_it_was_trained_on() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/meridian/base");
+    let config: Value = serde_json::from_slice(&std::fs::read(directory.join("config.json")).unwrap()).unwrap();
+    let text = Text::load(&directory, config["vocab_size"].as_u64().unwrap() as usize).unwrap();
+    let mut plain = tokenizers::Tokenizer::from_file(directory.join("tokenizer.json")).unwrap();
+    plain.set_encode_special_tokens(true);
+    let mut messages = dialogue();
+    messages.extend(strings().iter().enumerate().map(|(i, case)| Message {
+        role: [Role::User, Role::Assistant][i % 2],
+        content: case["text"].as_str().unwrap().to_owned(),
+    }));
+    for message in &messages {
+        let expected = plain.encode(message.content.as_str(), false).unwrap();
+        assert_eq!(text.encode(&message.content).unwrap(), expected.get_ids(), "{}", message.content);
+    }
+    assert_eq!(text.encode_chat(&messages, false).unwrap(), by_pieces(&text, &messages));
 }
 
 /// What a context reads turn by turn is what it would read at once.
