@@ -4,7 +4,7 @@ use crate::weights::Parameter;
 use crate::{Error, Result};
 use safetensors::tensor::{Dtype, Metadata, View};
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -54,10 +54,9 @@ impl Checkpoint {
         Ok(Self { shards: vec![Shard::open(path)?], optional_prefix: "", whole: path.to_owned() })
     }
 
-    /// Every tensor's name, sorted.
-    pub(crate) fn names(&self) -> Vec<String> {
-        let names = self.shards.iter().flat_map(|shard| shard.metadata.tensors().into_keys());
-        names.map(|name| (name, ())).collect::<BTreeMap<_, _>>().into_keys().collect()
+    /// Every tensor's name.
+    pub(crate) fn names(&self) -> BTreeSet<String> {
+        self.shards.iter().flat_map(|shard| shard.metadata.tensors().into_keys()).collect()
     }
 
     /// Tensor `name` as `f32`; `asker` is who wants it to have `shape`.

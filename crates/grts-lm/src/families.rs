@@ -248,7 +248,7 @@ fn windows(keys: Keys<'_>, layers: usize, sliding: impl Fn(usize) -> bool) -> Fa
             Err(format!("`layer_types` names `{other}`; sliding_attention and full_attention are supported"))
         }
     };
-    (0..layers).map(|n| Ok(window.filter(|_| slides(n) == Ok(true))).and_then(|w| slides(n).map(|_| w))).collect()
+    (0..layers).map(|n| Ok(slides(n)?.then_some(window).flatten())).collect()
 }
 
 fn gemma(keys: Keys<'_>, sliding: impl Fn(usize) -> bool) -> Fallible<Architecture> {
@@ -294,10 +294,9 @@ fn gemma3(keys: Keys<'_>) -> Fallible<Architecture> {
             [rope(keys, built.head_dim, built.context, 1e6)?, Rope { spec: local, context: built.context }]
         }
     };
-    let slides = windows(keys, built.layers, |n| !(n + 1).is_multiple_of(pattern))?;
     Ok(Architecture {
         ropes: vec![global.spec, local.spec],
-        rope_of: slides.iter().map(|window| Some(usize::from(window.is_some()))).collect(),
+        rope_of: built.windows.iter().map(|window| Some(usize::from(window.is_some()))).collect(),
         names: Names { qk_norm: Some(["self_attn.q_norm", "self_attn.k_norm"]), ..built.names },
         ..built
     })

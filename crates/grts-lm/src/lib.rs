@@ -3,7 +3,8 @@
 //! It loads Hugging Face directories of the common decoder families, generates in batches whose rows may use different LoRA
 //! adapters, and trains adapters or whole models. It knows no game: no players, no judges, no payoffs.
 //!
-//! Two paths compute the same function: [`decode`] (KV caches, no gradient) and [`train`] (whole sequences, and the way back). Tests hold them against each other and both against `transformers` and `peft`.
+//! Two paths compute the same function: [`decode`] (KV caches, no gradient) and [`train`] (whole sequences, and the way back).
+//! Tests hold them against each other and both against `transformers` and `peft`.
 
 mod affixes;
 mod architecture;

@@ -226,7 +226,7 @@ impl Adapter {
         let (adapted, config) = parsed.map_err(|reason| Error::format(&path, reason))?;
         let path = directory.join("adapter_model.safetensors");
         let file = Checkpoint::open_file(&path)?;
-        let mut left: std::collections::BTreeSet<String> = file.names().into_iter().collect();
+        let mut left = file.names();
         let mut values = |name: &str, shape: [usize; 2]| {
             left.remove(name);
             file.read(name, &shape, "the base")

@@ -4,10 +4,10 @@
 //! here. Loading checks every tensor's name and shape before anything is computed, so a damaged directory is one clear
 //! error and not a wrong model; tensors are read one at a time, so it never holds the file and the model together.
 
-use crate::architecture::{Architecture, Slot};
+use crate::architecture::{Architecture, NormKind, Slot};
 use crate::checkpoint::{Checkpoint, write_safetensors};
 use crate::config::{ModelConfig, token_ids};
-use crate::kernels::{Packed, Precision, Rope};
+use crate::kernels::{self, Packed, Precision, Rope};
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -54,6 +54,16 @@ impl NormAt {
 pub(crate) struct Norm {
     pub(crate) weight: Vec<f32>,
     pub(crate) bias: Option<Vec<f32>>,
+}
+
+impl Norm {
+    /// The norm of one row.
+    pub(crate) fn apply(&self, a: &Architecture, x: &[f32], out: &mut [f32]) {
+        match (a.norm, &self.bias) {
+            (NormKind::Layer, Some(bias)) => drop(kernels::layer_norm(out, x, &self.weight, bias, a.eps)),
+            _ => drop(kernels::rms_norm(out, x, &self.weight, a.norm_offset(), a.eps)),
+        }
+    }
 }
 
 /// One of a layer's linear maps.

@@ -126,7 +126,7 @@ fn stretch(
     max_tokens: usize,
 ) -> Result<Generated, Error> {
     let sampling = Sampling { temperature: request.temperature, top_k: request.top_k, top_p: request.top_p };
-    let config = GenerationConfig { sampling, max_tokens, stop: speaker.base.stop.clone() };
+    let config = GenerationConfig { sampling, max_tokens, stop: speaker.base.model.stop().to_vec() };
     let mut rows = [Row { context, adapter: speaker.adapter.as_ref(), rng: rng.clone() }];
     let mut generated = speaker.base.model.generate(&mut rows, &config).map_err(|e| Error::engine(&e))?;
     let [row] = rows;

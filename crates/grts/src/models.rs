@@ -78,8 +78,7 @@ pub fn load(name: &str, adapter: Option<&Path>, dtype: Dtype, note: &mut dyn FnM
     let model = weights(&directory, dtype)?;
     let text = Text::load(&directory, model.config().vocab_size()).map_err(|e| refused(&directory, e, HINT))?;
     let adapter = adapter.map(|path| self::adapter(path, &model)).transpose()?.map(Arc::new);
-    let stop = model.stop().to_vec();
-    let base = Base { model: Arc::new(model), text, stop };
+    let base = Base { model: Arc::new(model), text };
     Ok(Speaker { name: name.to_owned(), directory, base, adapter })
 }
 

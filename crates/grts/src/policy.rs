@@ -18,8 +18,6 @@ pub struct Base {
     pub model: Arc<Model>,
     /// Tokenizer and chat template.
     pub text: Text,
-    /// Tokens that end an utterance.
-    pub stop: Vec<u32>,
 }
 
 impl Base {
@@ -30,8 +28,7 @@ impl Base {
     pub fn load(directory: &Path) -> Result<Self, Error> {
         let model = Model::load(directory).map_err(|e| Error::model(directory, &e))?;
         let text = Text::load(directory, model.config().vocab_size()).map_err(|e| Error::model(directory, &e))?;
-        let stop = model.stop().to_vec();
-        Ok(Self { model: Arc::new(model), text, stop })
+        Ok(Self { model: Arc::new(model), text })
     }
 }
 
@@ -90,7 +87,7 @@ impl<'a> Voice<'a> {
         let mut tokens = tokens.map_err(|e| Error::engine(&e))?;
         // The template closes an utterance with the token that the model has already said.
         let said = self.context.tokens().last();
-        if own.is_some() && said.is_some_and(|t| self.base.stop.contains(t)) && tokens.first() == said {
+        if own.is_some() && said.is_some_and(|t| self.base.model.stop().contains(t)) && tokens.first() == said {
             tokens.remove(0);
         }
         self.context.extend(&tokens);

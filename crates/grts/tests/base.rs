@@ -37,7 +37,8 @@ struct Office {
 impl Office {
     fn open() -> Self {
         let base = Base::load(&directory()).unwrap();
-        let generation = GenerationConfig { sampling: Sampling::default(), max_tokens: 40, stop: base.stop.clone() };
+        let generation =
+            GenerationConfig { sampling: Sampling::default(), max_tokens: 40, stop: base.model.stop().to_vec() };
         let rules = Rules::new(2, Aggregator::Max, 0.5).unwrap();
         Self { base, world: World::meridian(MERIDIAN_SEED), rules, generation }
     }

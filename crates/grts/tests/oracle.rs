@@ -23,7 +23,8 @@ impl Judge for OneWord {
 
 fn train(department: usize, search_rounds: usize, steps: usize) -> TrainingLog {
     let base = Base::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/meridian/base")).unwrap();
-    let generation = GenerationConfig { sampling: Sampling::default(), max_tokens: 40, stop: base.stop.clone() };
+    let generation =
+        GenerationConfig { sampling: Sampling::default(), max_tokens: 40, stop: base.model.stop().to_vec() };
     let table = Table {
         base: &base,
         rules: &Rules::new(2, Aggregator::Max, 0.5).unwrap(),

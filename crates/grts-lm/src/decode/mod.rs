@@ -402,7 +402,7 @@ impl State<'_> {
             let full = text.tokens.len() >= self.context;
             text.over = text.said.finished || text.said.tokens.len() >= config.max_tokens || full;
         }
-        self.plan.clear();
+        self.plan = Plan::default();
         self.speaking.clear();
         for (i, text) in self.texts.iter_mut().enumerate().filter(|(_, text)| !text.over) {
             let count = (text.tokens.len() - *text.cached).min(self.room - self.plan.rows());

@@ -1,10 +1,10 @@
 //! One forward pass over a handful of rows, worked through by a team.
 //!
-//! A pass reads up to [`Plan::room`] tokens of any number of texts. Between two barriers every member writes what no other
+//! A pass reads a bounded number of tokens of any number of texts. Between two barriers every member writes what no other
 //! member touches: rows of its own where rows are independent (norms, low-rank inputs), columns of its own in the
 //! products, heads of its own in attention. A team of one simply runs through.
 
-use crate::architecture::{Architecture, NormKind, Residual, Slot};
+use crate::architecture::{Architecture, Residual, Slot};
 use crate::kernels::{self, Angles, HeadCache, Input, Output, PANEL, Packed, Precision, Seen, bf16_pairs, multiply};
 use crate::lora::{PackedAdapter, PackedSlot};
 use crate::team::{Shared, Team};
@@ -38,10 +38,6 @@ struct Run {
 }
 
 impl Plan {
-    pub(super) fn clear(&mut self) {
-        *self = Self { angles: std::mem::take(&mut self.angles), ..Self::default() };
-    }
-
     pub(super) fn rows(&self) -> usize {
         self.tokens.len()
     }
@@ -233,7 +229,7 @@ impl Pass<'_> {
         for row in team.share(plan.rows()) {
             // SAFETY: own rows.
             let (x, out) = unsafe { (from.read(row * d..(row + 1) * d), to.write(row * d..(row + 1) * d)) };
-            normalise(self.a(), norm, x, out);
+            norm.apply(self.a(), x, out);
         }
     }
 
@@ -246,7 +242,7 @@ impl Pass<'_> {
             // SAFETY: own rows.
             unsafe {
                 let out = self.board.normed.write(range.clone());
-                normalise(self.a(), norm, self.board.second.read(range.clone()), out);
+                norm.apply(self.a(), self.board.second.read(range.clone()), out);
                 kernels::axpy(self.board.x.write(range), 1.0, out);
             }
         }
@@ -391,7 +387,7 @@ impl Pass<'_> {
                     let Some(norm) = layer.norm(norm) else { continue };
                     for head in heads.chunks_exact_mut(dh) {
                         buffer.copy_from_slice(head);
-                        normalise(a, norm, &buffer, head);
+                        norm.apply(a, &buffer, head);
                     }
                 }
                 if let Some(angles) = angles {
@@ -428,7 +424,7 @@ impl Pass<'_> {
             let to = if logits { &self.board.normed } else { &self.board.out };
             // SAFETY: own rows.
             let (x, out) = unsafe { (self.board.x.read(row * d..(row + 1) * d), to.write(i * d..(i + 1) * d)) };
-            normalise(a, &self.model.norm, x, out);
+            self.model.norm.apply(a, x, out);
         }
         if !logits {
             return team.sync();
@@ -454,11 +450,4 @@ impl Pass<'_> {
 
 fn columns(panels: &Range<usize>, out: usize) -> Range<usize> {
     (panels.start * PANEL).min(out)..(panels.end * PANEL).min(out)
-}
-
-fn normalise(a: &Architecture, norm: &Norm, x: &[f32], out: &mut [f32]) {
-    match (a.norm, &norm.bias) {
-        (NormKind::Layer, Some(bias)) => drop(kernels::layer_norm(out, x, &norm.weight, bias, a.eps)),
-        _ => drop(kernels::rms_norm(out, x, &norm.weight, a.norm_offset(), a.eps)),
-    }
 }

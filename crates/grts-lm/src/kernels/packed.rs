@@ -690,6 +690,23 @@ mod tests {
         }
     }
 
+    /// Wherever the processor has fused multiply-add: lanes of 16 and of 8, with the same steps.
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn avx2_and_avx512_give_the_same_bits() {
+        if !Isa::available().contains(&Isa::Avx512) {
+            return;
+        }
+        for precision in [Precision::F32, Precision::Bf16] {
+            for (rows, input, out) in SIZES {
+                let (x, w) = (noise(rows * input, 9), noise(out * input, 10));
+                let packed = Packed::new(out, input, precision, |o| &w[o * input..(o + 1) * input]);
+                let narrow = product(Isa::Avx2, &packed, &x, rows, None);
+                assert_eq!(product(Isa::Avx512, &packed, &x, rows, None), narrow, "{precision:?} {rows}x{input}x{out}");
+            }
+        }
+    }
+
     #[test]
     fn packing_and_unpacking_give_the_weights_back() {
         for (_, input, out) in SIZES {

@@ -1,6 +1,6 @@
 //! Causal attention of packed sequences, from projections to mixed values: head norms, rotary positions, windows, soft caps.
 
-use super::norms::{Scratch, normalise, normalise_backward};
+use super::norms::{Scratch, normalise_backward};
 use crate::kernels::{self, Angles};
 use crate::weights::{Model, NormAt};
 use std::sync::Arc;
@@ -77,7 +77,7 @@ impl Attention<'_> {
         let s = self.sizes();
         let mut out = qkv.to_vec();
         self.each_normed(qkv.len() / s.width, |norm, at| {
-            normalise(self.model, norm, &qkv[at..at + s.dh], &mut out[at..at + s.dh]);
+            norm.apply(self.model.architecture(), &qkv[at..at + s.dh], &mut out[at..at + s.dh]);
         });
         if let Some(angles) = &self.angles {
             for (row, position) in out.chunks_exact_mut(s.width).zip(self.positions()) {

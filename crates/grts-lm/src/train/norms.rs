@@ -13,21 +13,12 @@ impl Scratch {
     }
 }
 
-/// The norm of one row.
-pub(super) fn normalise(model: &Model, norm: &Norm, x: &[f32], out: &mut [f32]) {
-    let a = model.architecture();
-    match (a.norm, &norm.bias) {
-        (NormKind::Layer, Some(bias)) => drop(kernels::layer_norm(out, x, &norm.weight, bias, a.eps)),
-        _ => drop(kernels::rms_norm(out, x, &norm.weight, a.norm_offset(), a.eps)),
-    }
-}
-
 /// Norms of all rows `(n, width)`.
 pub(super) fn normalise_rows(model: &Model, norm: &Norm, x: &[f32]) -> Vec<f32> {
     let width = norm.weight.len();
     let mut out = vec![0f32; x.len()];
     for (o, row) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
-        normalise(model, norm, row, o);
+        norm.apply(model.architecture(), row, o);
     }
     out
 }

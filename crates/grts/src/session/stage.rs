@@ -57,7 +57,7 @@ impl Stage {
         let generation = |learning: &Learning| GenerationConfig {
             sampling: Sampling { temperature: learning.temperature as f32, ..Sampling::default() },
             max_tokens: learning.max_tokens,
-            stop: base.stop.clone(),
+            stop: base.model.stop().to_vec(),
         };
         let (red_generation, blue_generation) =
             (generation(&scenario.red.learning), generation(&scenario.blue.learning));
