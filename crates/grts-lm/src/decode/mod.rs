@@ -20,8 +20,12 @@ use rayon::prelude::{ParallelIterator, ParallelSlice, ParallelSliceMut};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Rows that one thread decodes together.
+/// Rows that one thread decodes together at most, …
 const GROUP_ROWS: usize = 64;
+/// … and at least, where their caches would otherwise outgrow …
+const LEAST_GROUP_ROWS: usize = 16;
+/// … the memory that processors share as cache, bytes: a step reads all of them.
+const CACHED: usize = 16 << 20;
 /// Below so many rows a thread, all threads share each product instead: of models whose weights stay in a core's cache, …
 const OWN_ROWS_SMALL: usize = 12;
 /// … and of others, whose weights every group would read again.
@@ -130,9 +134,21 @@ impl Model {
         if rows.len() < threads * self.own_rows() {
             return Ok(Generation::new(self, rows, config).run(threads));
         }
-        let group = rows.len().div_ceil(threads).clamp(1, GROUP_ROWS);
+        let longest = rows.iter().map(|row| row.context.tokens.len()).max().unwrap_or(0) + config.max_tokens;
+        let group = self.group_rows(longest, threads).min(rows.len().div_ceil(threads)).max(1);
         let groups = rows.par_chunks_mut(group).map(|group| Generation::new(self, group, config).run(1));
         Ok(groups.collect::<Vec<_>>().concat())
+    }
+
+    /// Rows of at most `tokens` tokens that a thread should decode together: few enough that their caches stay where they are
+    /// read quickly, if that leaves rows enough to share a weight.
+    fn group_rows(&self, tokens: usize, threads: usize) -> usize {
+        let a = self.architecture();
+        let row = 2 * size_of::<f32>() * a.layers * a.kv_dim() * tokens.min(a.context).max(1);
+        match CACHED / threads / row {
+            0..LEAST_GROUP_ROWS => GROUP_ROWS,
+            rows => rows.min(GROUP_ROWS),
+        }
     }
 
     /// Rows a thread from which on it works alone.
@@ -375,11 +391,7 @@ impl<'a> Generation<'a> {
                             let text = state.speaking[i];
                             let logits = board.out.read(i * v..(i + 1) * v);
                             let rng = &mut rngs.write(text..text + 1)[0];
-                            let token = config.sampling.draw(logits, *rng);
-                            scratch.clear();
-                            scratch.extend_from_slice(logits);
-                            let (max, sum) = kernels::exp_shifted(&mut scratch);
-                            drawn.write(i..i + 1)[0] = (token, logits[token as usize] - max - sum.ln());
+                            drawn.write(i..i + 1)[0] = config.sampling.draw(logits, *rng, &mut scratch);
                         }
                     }
                     team.sync();

@@ -247,10 +247,31 @@ pub(crate) fn exp(x: f32) -> f32 {
     y * f32::from_bits((((n as i32) + 127) << 23) as u32)
 }
 
+/// The largest of `x`, in lanes: one chain of comparisons waits for each.
+#[inline(always)]
+fn largest(x: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let chunks = x.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for i in 0..LANES {
+            lanes[i] = if chunk[i] > lanes[i] { chunk[i] } else { lanes[i] };
+        }
+    }
+    lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |m, v| m.max(*v))
+}
+
+/// Index of the largest of `x`, the first of equals.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
+pub(crate) fn argmax(x: &[f32]) -> usize {
+    let max = largest(x);
+    x.iter().position(|v| *v == max).unwrap_or(0)
+}
+
 /// Replaces `x` by `e^(x - max x)` and returns `(max, Σ e^(x - max))`.
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
 pub(crate) fn exp_shifted(x: &mut [f32]) -> (f32, f32) {
-    let max = x.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
+    let max = largest(x);
     let mut lanes = [0f32; LANES];
     let mut chunks = x.chunks_exact_mut(LANES);
     for chunk in &mut chunks {
