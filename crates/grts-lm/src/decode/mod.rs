@@ -4,7 +4,7 @@
 //! all threads together (`crate::team`). Either way each number is the same chain of operations: what a row says does not
 //! depend, to the bit, on what shares its batch, on how many threads there are, or on how its prompt was cut into passes.
 //! Within a pass the base's product is one call for all rows and the low-rank products are one call per run of rows with
-//! the same adapter: order rows by adapter.
+//! the same adapter: order rows by adapter. What new texts begin with in common is read once.
 
 mod pass;
 
@@ -34,6 +34,8 @@ const OWN_ROWS_LARGE: usize = 48;
 const SMALL: usize = 8 << 20;
 /// Weights of which a product is over before threads have met, bytes: rows are never shared.
 const TINY: usize = 4 << 20;
+/// Tokens in common from which on reading them once is worth a copy.
+const LEAST_SHARED: usize = 4;
 /// Tokens that one pass reads at most.
 const PASS_ROWS: usize = 512;
 /// Numbers of logits that one pass keeps at most when every position is wanted.
@@ -131,6 +133,7 @@ impl Model {
             return Ok(vec![Generated::default(); rows.len()]);
         }
         let threads = rayon::current_num_threads();
+        self.share_beginnings(rows, threads);
         if rows.len() < threads * self.own_rows() {
             return Ok(Generation::new(self, rows, config).run(threads));
         }
@@ -138,6 +141,58 @@ impl Model {
         let group = self.group_rows(longest, threads).min(rows.len().div_ceil(threads)).max(1);
         let groups = rows.par_chunks_mut(group).map(|group| Generation::new(self, group, config).run(1));
         Ok(groups.collect::<Vec<_>>().concat())
+    }
+
+    /// Reads once what the texts of an adapter begin with in common (an opening, a system message), and copies what was read.
+    fn share_beginnings(&self, rows: &mut [Row<'_>], threads: usize) {
+        let mut groups: Vec<Vec<usize>> = Vec::new();
+        let adapter = |row: &Row<'_>| row.adapter.map(Arc::as_ptr);
+        for i in (0..rows.len()).filter(|&i| rows[i].context.cached == 0) {
+            match groups.iter_mut().find(|group| adapter(&rows[group[0]]) == adapter(&rows[i])) {
+                Some(group) => group.push(i),
+                None => groups.push(vec![i]),
+            }
+        }
+        for group in groups.iter().filter(|group| group.len() > 1) {
+            let first = &rows[group[0]].context.tokens;
+            // The last token of a row is its own to read: its output is wanted.
+            let common = |i: &usize| {
+                let tokens = &rows[*i].context.tokens;
+                let same = tokens.iter().zip(first).take_while(|(a, b)| a == b).count();
+                same.min(tokens.len() - 1)
+            };
+            let shared = group.iter().map(common).min().unwrap_or(0);
+            if shared < LEAST_SHARED {
+                continue;
+            }
+            let Row { context, adapter, .. } = &mut rows[group[0]];
+            self.read_ahead(context, *adapter, shared, if self.own_rows() > 0 { threads } else { 1 });
+            let caches = context.caches.clone();
+            for &i in &group[1..] {
+                rows[i].context.caches.clone_from(&caches);
+                rows[i].context.cached = shared;
+            }
+        }
+    }
+
+    /// Reads the first `count` tokens of a text that has not been read at all.
+    fn read_ahead(&self, context: &mut Context, adapter: Option<&Arc<Adapter>>, count: usize, threads: usize) {
+        let adapter = adapter.map(|adapter| adapter.packed(self.architecture()));
+        let room = count.min(PASS_ROWS);
+        let mut buffers = Buffers::new(self, room, 0, 0, widest(&[adapter]));
+        let board = buffers.share();
+        let Context { caches, tokens, cached } = context;
+        let caches = [Shared::new(caches)];
+        Team::run(threads, |team| {
+            let pass = Pass { model: self, board: &board, caches: &caches };
+            for from in (0..count).step_by(room) {
+                let mut plan = Plan::default();
+                plan.add(0, &tokens[from..count.min(from + room)], from, adapter, 0..0);
+                plan.seal(self);
+                pass.run(team, &plan, false);
+            }
+        });
+        *cached = count;
     }
 
     /// Rows of at most `tokens` tokens that a thread should decode together: few enough that their caches stay where they are

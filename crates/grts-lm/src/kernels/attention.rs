@@ -85,7 +85,9 @@ unsafe fn run<V: Lanes>(seen: &Seen<'_>, queries: &[f32], scores: &mut Vec<f32>,
     let (first, blocks) = seen.blocks();
     let stride = blocks * BLOCK;
     scores.clear();
-    scores.resize(count * stride, 0.0);
+    scores.extend(queries.iter().map(|q| q * seen.scale));
+    scores.resize(queries.len() + count * stride, 0.0);
+    let (queries, scores) = scores.split_at_mut(queries.len());
     // SAFETY: `blocks` blocks of keys from `first` exist, since `to ≤ len`; scores hold `count` rows of them.
     unsafe {
         let keys = seen.cache.keys.as_ptr().add(first * dh * BLOCK);
@@ -109,13 +111,13 @@ unsafe fn run<V: Lanes>(seen: &Seen<'_>, queries: &[f32], scores: &mut Vec<f32>,
     }
     let (from, to) = seen.range;
     let skipped = from - first * BLOCK;
-    for row in scores.chunks_exact_mut(stride) {
+    let mut factors = [0f32; TOGETHER];
+    for (row, factor) in scores.chunks_exact_mut(stride).zip(&mut factors) {
         let row = &mut row[skipped..skipped + to - from];
-        row.iter_mut().for_each(|s| *s *= seen.scale);
         if let Some(cap) = seen.softcap {
             row.iter_mut().for_each(|s| *s = cap * (*s / cap).tanh());
         }
-        super::softmax(row);
+        *factor = 1.0 / super::exp_shifted(row).1;
     }
     // SAFETY: values hold `to` rows of `width(dh)`; scores and output have `count` rows.
     unsafe {
@@ -128,6 +130,9 @@ unsafe fn run<V: Lanes>(seen: &Seen<'_>, queries: &[f32], scores: &mut Vec<f32>,
             3 => weigh::<V, 3, 1>(values, s, lengths, out),
             _ => weigh::<V, 4, 1>(values, s, lengths, out),
         }
+    }
+    for (out, factor) in out.chunks_exact_mut(dh).zip(&factors[..count]) {
+        out.iter_mut().for_each(|o| *o *= factor);
     }
 }
 
@@ -164,7 +169,7 @@ unsafe fn score<V: Lanes, const G: usize, const N: usize>(
     N
 }
 
-/// Values weighted by the scores of G queries, every P-th position in a chain of its own: one multiply-add waits for the
+/// Sum of values weighted by the scores of G queries, every P-th position in a chain of its own: one multiply-add waits for the
 /// last of its chain, and few queries have few chains.
 #[inline(always)]
 unsafe fn weigh<V: Lanes, const G: usize, const P: usize>(
