@@ -134,10 +134,16 @@ pub(crate) fn axpy(out: &mut [f32], scale: f32, x: &[f32]) {
 /// `offset` is added to every weight.
 pub(crate) fn rms_norm(out: &mut [f32], x: &[f32], weight: &[f32], offset: f32, eps: f32) -> f32 {
     let inverse = 1.0 / (dot(x, x) / x.len() as f32 + eps).sqrt();
-    for ((o, v), w) in out.iter_mut().zip(x).zip(weight) {
-        *o = v * inverse * (w + offset);
-    }
+    scale(out, x, weight, inverse, offset);
     inverse
+}
+
+/// `out = x * factor * (weight + offset)`.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
+fn scale(out: &mut [f32], x: &[f32], weight: &[f32], factor: f32, offset: f32) {
+    for ((o, v), w) in out.iter_mut().zip(x).zip(weight) {
+        *o = v * factor * (w + offset);
+    }
 }
 
 /// Layer norm of one row: `out = (x - mean) / sqrt(var + eps) * weight + bias`. Returns `(mean, 1/deviation)`.
