@@ -9,6 +9,7 @@
 //! a row gets does not depend on what else is computed with it.
 
 use super::lanes::{Isa, Lanes, Plain};
+use multiversion::multiversion;
 use std::ops::Range;
 
 /// Output features that lie together.
@@ -39,9 +40,13 @@ pub(crate) struct Packed {
     lines: Vec<Line>,
 }
 
-/// Rounds to bf16 (nearest, ties to even) and keeps the upper half.
+/// Rounds to bf16 (nearest, ties to even; NaN stays NaN) and keeps the upper half. Without branches, so that loops over it
+/// vectorise.
+#[inline(always)]
 pub(crate) fn bf16_bits(x: f32) -> u32 {
-    u32::from(half::bf16::from_f32(x).to_bits())
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
+    if x.is_nan() { bits >> 16 | 0x40 } else { rounded }
 }
 
 impl Packed {
@@ -184,7 +189,13 @@ impl Packed {
     fn round(&self, x: &[f32], rows: usize, width: usize) -> Vec<u32> {
         match self.precision {
             Precision::F32 => Vec::new(),
-            Precision::Bf16 => x[..rows * width].chunks_exact(width).flat_map(bf16_pairs).collect(),
+            Precision::Bf16 => {
+                let steps = width.div_ceil(2);
+                let mut pairs = vec![0; rows * steps];
+                let rows = pairs.chunks_exact_mut(steps.max(1)).zip(x.chunks_exact(width.max(1)));
+                rows.for_each(|(pairs, x)| bf16_pairs(x, pairs));
+                pairs
+            }
         }
     }
 
@@ -222,8 +233,12 @@ fn turn_block(isa: Isa, precision: Precision, panel: &[u32], block: &mut [u32]) 
 }
 
 /// One row as pairs, the last one filled with 0.
-pub(crate) fn bf16_pairs(row: &[f32]) -> impl Iterator<Item = u32> + '_ {
-    row.chunks(2).map(|x| bf16_bits(x[0]) | x.get(1).map_or(0, |x| bf16_bits(*x) << 16))
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
+pub(crate) fn bf16_pairs(row: &[f32], pairs: &mut [u32]) {
+    let whole = row.chunks_exact(2);
+    let last = whole.remainder().iter().map(|x| bf16_bits(*x));
+    let words = whole.map(|x| bf16_bits(x[0]) | bf16_bits(x[1]) << 16);
+    pairs.iter_mut().zip(words.chain(last)).for_each(|(pair, word)| *pair = word);
 }
 
 /// Rows of inputs: `f32`, or pairs of bf16 in one word.
@@ -683,7 +698,7 @@ mod x86 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Input, Output, PANEL, Packed, Precision, bf16_bits, bf16_pairs, multiply_with, turn_block};
+    use super::{Input, Output, PANEL, Packed, Precision, bf16_bits, multiply_with, turn_block};
     use crate::kernels::lanes::Isa;
     use crate::kernels::tests::noise;
 
@@ -701,7 +716,7 @@ mod tests {
 
     fn product(isa: Isa, packed: &Packed, x: &[f32], rows: usize, start: Option<&[f32]>) -> Vec<f32> {
         let mut out = start.map_or_else(|| vec![f32::NAN; rows * packed.out()], <[f32]>::to_vec);
-        let pairs: Vec<u32> = x.chunks_exact(packed.input()).flat_map(bf16_pairs).collect();
+        let pairs = packed.round(x, rows, packed.input());
         let input = match packed.precision() {
             Precision::F32 => Input::floats(x, packed.input(), rows),
             Precision::Bf16 => Input::pairs(&pairs, packed.steps(), rows),
@@ -710,6 +725,24 @@ mod tests {
         // SAFETY: one thread, and `isa` is one that this processor has.
         unsafe { multiply_with(isa, packed, input, to, 0..packed.panels(), start.is_some()) };
         out
+    }
+
+    #[test]
+    fn rounding_is_that_of_the_half_crate() {
+        let special = [
+            0.0,
+            -0.0,
+            f32::MIN_POSITIVE,
+            1e-40,
+            f32::MAX,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            f32::NAN,
+            f32::from_bits(0x3f80_8000),
+        ];
+        for x in noise(10_000, 8).into_iter().map(|x| x * 1e3).chain(special) {
+            assert_eq!(bf16_bits(x), u32::from(half::bf16::from_f32(x).to_bits()), "{x}");
+        }
     }
 
     #[test]

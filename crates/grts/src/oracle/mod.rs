@@ -113,29 +113,20 @@ impl Training<'_> {
         Ok(Trainer::adapter(Arc::clone(model), &adapter, AdamWConfig::default()))
     }
 
-    /// Plays `count` dialogues of `own` against opponents drawn from the mixture.
-    fn play(
+    /// Opponents of a step's dialogues, drawn from the mixture.
+    fn opponents<'p>(&self, step: usize, mixture: &Mixture<'p>, count: usize) -> Vec<&'p Policy> {
+        systematic(mixture, count, self.stream(step, Use::Opponents))
+    }
+
+    /// Plays a step's dialogues.
+    fn play<'p>(
         &self,
         step: usize,
-        player: Player,
-        own: &Policy,
-        opponents: &Mixture<'_>,
-        count: usize,
+        pairs: impl IntoIterator<Item = (Attacker<'p>, &'p Policy)>,
     ) -> Result<Vec<Episode>, Error> {
         let key = self.stream(step, Use::Dialogues);
-        let drawn = systematic(opponents, count, self.stream(step, Use::Opponents));
-        let pairings: Vec<Pairing<'_>> = drawn
-            .into_iter()
-            .enumerate()
-            .map(|(i, opponent)| {
-                let key = StreamKey { episode: i as u32, ..key };
-                match player {
-                    Player::Red => Pairing { red: Attacker::Policy(own), blue: opponent, key },
-                    Player::Blue => Pairing { red: Attacker::Policy(opponent), blue: own, key },
-                }
-            })
-            .collect();
-        self.table.play(&pairings)
+        let pairing = |(i, (red, blue))| Pairing { red, blue, key: StreamKey { episode: i as u32, ..key } };
+        self.table.play(&pairs.into_iter().enumerate().map(pairing).collect::<Vec<_>>())
     }
 
     fn reference(&self, views: &[&View]) -> Result<Vec<Vec<f32>>, Error> {
