@@ -100,7 +100,8 @@ impl BlueOracle<'_> {
             self.training.learn(&mut trainer, &batch, step, |trainer, part| {
                 self.helpful_gradients(trainer, step, part, multiplier)
             })?;
-            log.push(&episodes[..fresh], kl, smooth, multiplier);
+            let [returns, _] = [&episodes[..fresh], &episodes[fresh..]].map(|part| log.count(part));
+            log.push(returns, kl, smooth, multiplier);
             progress(log.returns[step])?;
         }
         Ok((trainer.to_adapter().ok_or_else(super::not_an_adapter)?, log))

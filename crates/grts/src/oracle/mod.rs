@@ -31,7 +31,7 @@ pub type Mixture<'a> = [(&'a Policy, f64)];
 pub struct TrainingLog {
     /// Mean return to red of the dialogues of each round of red's search.
     pub search: Vec<f64>,
-    /// Mean return to red of each step's dialogues.
+    /// Mean return to red of each step's fresh dialogues.
     pub returns: Vec<f64>,
     /// Mean log-ratio to the reference per utterance, nats, by step.
     pub kl: Vec<f64>,
@@ -46,8 +46,7 @@ pub struct TrainingLog {
 }
 
 impl TrainingLog {
-    fn push(&mut self, episodes: &[Episode], kl: f64, constraint: f64, multiplier: f64) {
-        let returns = self.count(episodes);
+    fn push(&mut self, returns: f64, kl: f64, constraint: f64, multiplier: f64) {
         self.returns.push(returns);
         self.kl.push(kl);
         self.constraint.push(constraint);

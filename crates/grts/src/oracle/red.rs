@@ -60,7 +60,8 @@ impl RedOracle<'_> {
             self.training.learn(&mut trainer, &batch, step, |_, _| Ok((0.0, Vec::new())))?;
             let fluency = mean_fluency(&reference);
             multiplier = (multiplier + self.multiplier_rate * (self.fluency_floor - fluency)).max(0.0);
-            log.push(&episodes, kl, fluency, multiplier);
+            let returns = log.count(&episodes);
+            log.push(returns, kl, fluency, multiplier);
             progress(log.returns[step])?;
         }
         Ok((trainer.to_adapter().ok_or_else(super::not_an_adapter)?, log))
