@@ -76,6 +76,15 @@ impl Sampling {
         last as u32
     }
 
+    /// Draws a token id, and gives its log-probability before temperature and truncation. `scratch` is overwritten.
+    pub(crate) fn draw_scored(&self, logits: &[f32], rng: &mut impl Rng, scratch: &mut Vec<f32>) -> (u32, f32) {
+        let token = self.draw(logits, rng);
+        scratch.clear();
+        scratch.extend_from_slice(logits);
+        let (max, sum) = kernels::exp_shifted(scratch);
+        (token, logits[token as usize] - max - sum.ln())
+    }
+
     /// Zeroes what top-k and top-p leave out and renormalises after each, as chained logits processors do.
     fn truncate(&self, p: &mut [f32]) {
         let mut order: Vec<usize> = (0..p.len()).collect();
