@@ -3,6 +3,7 @@
 //! `cargo xtask` lists the tasks. Nothing here is needed to use `grts`.
 
 mod bench_peers;
+mod cuda_check;
 mod pretrain;
 mod tidy;
 
@@ -19,6 +20,8 @@ struct Arguments {
 enum Task {
     /// Measure the language engine beside PyTorch, transformers with peft, and llama.cpp.
     BenchPeers(bench_peers::Settings),
+    /// Build with CUDA, whose compiler and libraries are fetched once; no GPU is needed.
+    CudaCheck(cuda_check::Settings),
     /// Train the base model of the built-in world and write it as a Hugging Face directory.
     Pretrain(pretrain::Settings),
     /// Check that imports run in one direction only.
@@ -28,6 +31,7 @@ enum Task {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::BenchPeers(settings) => bench_peers::run(&settings),
+        Task::CudaCheck(settings) => cuda_check::run(&settings),
         Task::Pretrain(settings) => pretrain::run(&settings),
         Task::Tidy => tidy::run(),
     }

@@ -5,7 +5,7 @@
 //! say what the scenario file says; those that have one are the ones that change between two runs of one scenario.
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
-use grts::models::Dtype;
+use grts::models::{Device, Dtype};
 use grts::scenario::Method;
 use std::path::PathBuf;
 
@@ -75,6 +75,9 @@ pub struct Solve {
     /// New directory of the run; by default one is named and made below `runs/`
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
+    /// Where models compute: `cpu`, `cuda` or `cuda:N`
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: Device,
     /// Print one JSON object (`summary.json` of the run) instead of the table
     #[arg(long)]
     pub json: bool,
@@ -89,6 +92,9 @@ pub struct Resume {
     /// Run directory
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
+    /// Where models compute: `cpu`, `cuda` or `cuda:N`
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: Device,
     /// Print one JSON object (`summary.json` of the run) instead of the table
     #[arg(long)]
     pub json: bool,
@@ -109,6 +115,9 @@ pub struct Eval {
     /// Dialogues between the final attackers and the final blue
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = value_parser!(u64).range(2..=LARGEST_COUNT))]
     pub dialogues: u64,
+    /// Where models compute: `cpu`, `cuda` or `cuda:N`
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: Device,
     /// Print one JSON object instead of the table
     #[arg(long)]
     pub json: bool,
@@ -155,6 +164,9 @@ pub struct Generate {
     /// How weights are held
     #[arg(long, value_name = "D", default_value = "f32")]
     pub dtype: DtypeName,
+    /// Where the model computes: `cpu`, `cuda` or `cuda:N`
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: Device,
     /// Print one JSON object with token ids and log-probabilities instead of the text
     #[arg(long)]
     pub json: bool,
@@ -214,6 +226,9 @@ pub struct Bench {
     /// How weights are held
     #[arg(long, value_name = "D", default_value = "f32")]
     pub dtype: DtypeName,
+    /// Where the model computes: `cpu`, `cuda` or `cuda:N`
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: Device,
     /// Print one JSON object instead of the table
     #[arg(long)]
     pub json: bool,

@@ -8,6 +8,7 @@
 
 mod pass;
 
+use crate::device::Cache;
 use crate::kernels::{self, HeadCache};
 use crate::lora::{Adapter, PackedAdapter};
 use crate::sampling::Sampling;
@@ -45,15 +46,19 @@ const PASS_LOGITS: usize = 1 << 23;
 #[derive(Debug, Clone)]
 pub struct Context {
     caches: Vec<HeadCache>, // [layer * kv_heads + head]
-    tokens: Vec<u32>,
-    cached: usize,
+    /// What stands for them where the model is on a device.
+    #[cfg_attr(not(feature = "candle"), expect(dead_code, reason = "nothing can be on a device"))]
+    pub(crate) device: Cache,
+    pub(crate) tokens: Vec<u32>,
+    pub(crate) cached: usize,
 }
 
 impl Context {
     /// An empty text for `model`.
     pub fn new(model: &Model) -> Self {
         let a = model.architecture();
-        Self { caches: vec![HeadCache::default(); a.layers * a.kv_heads], tokens: Vec::new(), cached: 0 }
+        let caches = vec![HeadCache::default(); a.layers * a.kv_heads];
+        Self { caches, device: Cache::default(), tokens: Vec::new(), cached: 0 }
     }
 
     /// Appends tokens; they are read at the next generation.
@@ -131,6 +136,9 @@ impl Model {
         }
         if config.max_tokens == 0 {
             return Ok(vec![Generated::default(); rows.len()]);
+        }
+        if let Some(decoder) = &self.decoder {
+            return decoder.generate(self, rows, config);
         }
         let threads = rayon::current_num_threads();
         self.share_beginnings(rows, threads);
@@ -266,6 +274,9 @@ impl Model {
         for text in texts {
             self.check_tokens(text.whole, 0)?;
         }
+        if let Some(decoder) = &self.decoder {
+            return decoder.read(self, texts, (want, width), visit);
+        }
         let threads = rayon::current_num_threads();
         if texts.len() < threads && self.own_rows() > 0 {
             return Ok(self.read_group(texts, want, width, &visit, threads));
@@ -332,15 +343,16 @@ impl Model {
 }
 
 /// A text to be read in full.
-struct Reading<'a> {
-    tokens: &'a [u32],
-    adapter: Option<&'a Adapter>,
+pub(crate) struct Reading<'a> {
+    pub(crate) tokens: &'a [u32],
+    pub(crate) adapter: Option<&'a Adapter>,
     /// With the token after the last that is read.
     whole: &'a [u32],
 }
 
+/// What is wanted of a row: logits `(v)`, or the hidden state after the last norm `(d)`.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Want {
+pub(crate) enum Want {
     Logits,
     States,
 }
@@ -404,7 +416,7 @@ impl<'a> Generation<'a> {
         let room = unread.clamp(1, PASS_ROWS).max(rows.len());
         let (mut caches, mut rngs, mut texts) = (Vec::new(), Vec::new(), Vec::new());
         for row in rows {
-            let Context { caches: own, tokens, cached } = &mut *row.context;
+            let Context { caches: own, tokens, cached, .. } = &mut *row.context;
             caches.push(Shared::new(own));
             rngs.push(&mut row.rng);
             let adapter = row.adapter.map(|adapter| Arc::clone(adapter.packed(a)));
