@@ -15,6 +15,7 @@
 //! | [`moments`], [`interval`] | samples, and 95 % intervals of their means |
 //! | [`meta_game`], [`matrix`] | sampled payoffs, one row per red and one column per blue policy |
 //! | [`nash`] | exact equilibrium of a matrix, with its own proof |
+//! | [`sampling`] | what a claim about sampled payoffs costs: certificates, adaptive allocation |
 //! | [`solver`] | the loop: play, solve, respond, admit, certify |
 //! | [`exact`] | matrix games and dialogue trees as instances of the loop; equilibrium under a helpfulness constraint |
 //! | [`diversity`] | how many different things a population contains |
@@ -52,6 +53,7 @@ pub mod meta_game;
 pub mod moments;
 pub mod nash;
 pub mod rules;
+pub mod sampling;
 pub mod solver;
 pub mod stream;
 

@@ -189,7 +189,7 @@ impl Model {
         let room = count.min(PASS_ROWS);
         let mut buffers = Buffers::new(self, room, 0, 0, widest(&[adapter]));
         let board = buffers.share();
-        let Context { caches, tokens, cached } = context;
+        let Context { caches, tokens, cached, .. } = context;
         let caches = [Shared::new(caches)];
         Team::run(threads, |team| {
             let pass = Pass { model: self, board: &board, caches: &caches };
