@@ -2,8 +2,8 @@
 //!
 //! A team of attackers (red) and a defender (blue) hold dialogues of at most T turns; a judge scores every reply; the
 //! aggregated score is what red gains and blue loses. This crate holds everything about that game that needs no language
-//! model: the rules, payoffs with intervals, Nash equilibria of the meta-game, the one solver loop, diversity, and two
-//! families of games that are small enough to be solved exactly through the same loop.
+//! model: the rules, payoffs with intervals, Nash equilibria of the meta-game, the one solver loop, diversity, the shape of
+//! a game, and games that are small enough to be solved exactly through the same loop.
 //!
 //! It knows no tensor, file, network, clock, thread, or ambient randomness, so it is useful alone to anyone with a
 //! zero-sum game, and every result is a function of its arguments.
@@ -17,8 +17,9 @@
 //! | [`nash`] | exact equilibrium of a matrix, with its own proof |
 //! | [`sampling`] | what a claim about sampled payoffs costs: certificates, adaptive allocation |
 //! | [`solver`] | the loop: play, solve, respond, admit, certify |
-//! | [`exact`] | matrix games and dialogue trees as instances of the loop; equilibrium under a helpfulness constraint |
-//! | [`diversity`] | how many different things a population contains |
+//! | [`exact`] | matrix games, dialogue trees and poker as instances of the loop; equilibrium under a helpfulness constraint |
+//! | [`diversity`] | how many different things a population contains, and how far a new one lies from it |
+//! | [`geometry`] | what of a game is strength and what goes round |
 //!
 //! A double oracle that solves biased rock-paper-scissors from one pure strategy each:
 //!
@@ -46,6 +47,7 @@
 pub mod diversity;
 mod error;
 pub mod exact;
+pub mod geometry;
 pub mod interval;
 mod linear_program;
 pub mod matrix;
