@@ -9,6 +9,7 @@
 use crate::stream::unit;
 use crate::{Equilibrium, Estimate, GameError, Matrix, MetaGame, nash};
 use rand_core::Rng;
+use statrs::distribution::{ContinuousCDF, Normal};
 
 /// 95 % percentile intervals over resampled games.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -61,13 +62,9 @@ fn redraw(game: &MetaGame, row: usize, col: usize, rng: &mut impl Rng) -> f64 {
         return low + width * successes as f64 / sample.count as f64;
     }
     let error = (sample.variance() / sample.count as f64).sqrt();
-    (sample.mean + error * normal(rng)).clamp(low, high)
-}
-
-/// A standard normal number (Box & Muller 1958).
-fn normal(rng: &mut impl Rng) -> f64 {
-    let (radius, angle) = (1.0 - unit(rng), std::f64::consts::TAU * unit(rng));
-    (-2.0 * radius.ln()).sqrt() * angle.cos()
+    // The middle of the unit's step: the quantile of 0 is not finite.
+    let quantile = Normal::standard().inverse_cdf(unit(rng) + 0.5 / (1_u64 << 53) as f64);
+    (sample.mean + error * quantile).clamp(low, high)
 }
 
 /// The 2.5 % and 97.5 % percentiles around `mean`, widened to hold it.
