@@ -3,6 +3,8 @@
 //! `cargo xtask` lists the tasks. Nothing here is needed to use `grts`.
 
 mod bench_peers;
+mod compare_oracles;
+mod known_games;
 mod pretrain;
 mod tidy;
 
@@ -19,6 +21,10 @@ struct Arguments {
 enum Task {
     /// Measure the language engine beside PyTorch, transformers with peft, and llama.cpp.
     BenchPeers(bench_peers::Settings),
+    /// Compare diversity terms under a weak oracle on games with known payoffs.
+    CompareOracles(compare_oracles::Settings),
+    /// Print the curve of the loop on a game with a known one.
+    KnownGames(known_games::Settings),
     /// Train the base model of the built-in world and write it as a Hugging Face directory.
     Pretrain(pretrain::Settings),
     /// Check that imports run in one direction only.
@@ -28,6 +34,8 @@ enum Task {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::BenchPeers(settings) => bench_peers::run(&settings),
+        Task::CompareOracles(settings) => compare_oracles::run(&settings),
+        Task::KnownGames(settings) => known_games::run(&settings),
         Task::Pretrain(settings) => pretrain::run(&settings),
         Task::Tidy => tidy::run(),
     }
