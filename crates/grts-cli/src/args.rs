@@ -47,6 +47,8 @@ pub enum Command {
     Export(Export),
     /// Measure how fast a model decodes, reads and learns here
     Bench(Bench),
+    /// Show the shape of a run's game: what is strength in it and what goes round
+    Geometry(Geometry),
 }
 
 /// Arguments of `grts solve`.
@@ -229,6 +231,27 @@ pub struct Bench {
     /// Where the model computes: `cpu`, `cuda` or `cuda:N`
     #[arg(long, value_name = "DEVICE", default_value_t)]
     pub device: Device,
+    /// Print one JSON object instead of the table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `grts geometry`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example: `grts geometry runs/meridian-1a2b3c4d --json`
+Reads the stored payoffs only: no model is loaded and nothing is played. Intervals are bootstrap intervals: they show
+how far a measure moves with the payoffs' sampling error, and they are no bounds.")]
+pub struct Geometry {
+    /// Run directory
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// Games drawn for the intervals; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = value_parser!(u32).range(..=100_000))]
+    pub resamples: u32,
+    /// Seed of those draws
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u64).range(..=LARGEST_SEED))]
+    pub seed: u64,
     /// Print one JSON object instead of the table
     #[arg(long)]
     pub json: bool,
