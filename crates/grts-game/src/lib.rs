@@ -14,7 +14,8 @@
 //! | [`stream`] | random streams keyed by what they are for |
 //! | [`moments`], [`interval`] | samples, and 95 % intervals of their means |
 //! | [`meta_game`], [`matrix`] | sampled payoffs, one row per red and one column per blue policy |
-//! | [`nash`] | exact equilibrium of a matrix, with its own proof |
+//! | [`nash`] | exact equilibrium of a matrix, with its own proof; warm starts |
+//! | [`meta_solver`] | eleven rules for meta-strategies, by name |
 //! | [`solver`] | the loop: play, solve, respond, admit, certify |
 //! | [`exact`] | matrix games and dialogue trees as instances of the loop; equilibrium under a helpfulness constraint |
 //! | [`diversity`] | how many different things a population contains |
@@ -42,6 +43,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod dense;
 pub mod diversity;
 mod error;
 pub mod exact;
@@ -49,8 +51,10 @@ pub mod interval;
 mod linear_program;
 pub mod matrix;
 pub mod meta_game;
+pub mod meta_solver;
 pub mod moments;
 pub mod nash;
+mod regret;
 pub mod rules;
 pub mod solver;
 pub mod stream;
@@ -59,6 +63,7 @@ pub use error::GameError;
 pub use interval::Estimate;
 pub use matrix::Matrix;
 pub use meta_game::MetaGame;
+pub use meta_solver::MetaSolver;
 pub use moments::Moments;
 pub use nash::Equilibrium;
 pub use rules::{Aggregator, Player, Rules};
