@@ -108,6 +108,12 @@ pub enum GameError {
         /// Temperature at the end, in the same units.
         temperature: f64,
     },
+    /// Every attempt left more regret than rounding explains.
+    #[error("no equilibrium was found: the best profile leaves a NashConv of {nash_conv:e} of the payoff range")]
+    NoEquilibrium {
+        /// Share of the payoff range that is left.
+        nash_conv: f64,
+    },
     /// The linear program failed, or its answer does not prove itself.
     #[error("the linear program gave no equilibrium: {0}")]
     LinearProgram(String),

@@ -14,7 +14,8 @@
 //! | [`stream`] | random streams keyed by what they are for |
 //! | [`moments`], [`interval`] | samples, and 95 % intervals of their means |
 //! | [`meta_game`], [`matrix`] | sampled payoffs, one row per red and one column per blue policy |
-//! | [`nash`] | exact equilibrium of a matrix, with its own proof |
+//! | [`nash`] | exact equilibrium of a matrix, with its own proof; warm starts |
+//! | [`meta_solver`] | eleven rules for meta-strategies, by name |
 //! | [`sampling`] | what a claim about sampled payoffs costs: certificates, adaptive allocation |
 //! | [`solver`] | the loop: play, solve, respond, admit, certify |
 //! | [`exact`] | matrix games, dialogue trees and poker as instances of the loop; equilibrium under a helpfulness constraint |
@@ -44,6 +45,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod dense;
 pub mod diversity;
 mod error;
 pub mod exact;
@@ -52,8 +54,10 @@ pub mod interval;
 mod linear_program;
 pub mod matrix;
 pub mod meta_game;
+pub mod meta_solver;
 pub mod moments;
 pub mod nash;
+mod regret;
 pub mod rules;
 pub mod sampling;
 pub mod solver;
@@ -63,6 +67,7 @@ pub use error::GameError;
 pub use interval::Estimate;
 pub use matrix::Matrix;
 pub use meta_game::MetaGame;
+pub use meta_solver::MetaSolver;
 pub use moments::Moments;
 pub use nash::Equilibrium;
 pub use rules::{Aggregator, Player, Rules};

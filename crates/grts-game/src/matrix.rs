@@ -87,7 +87,18 @@ impl Matrix {
 
     /// `cols × rows`.
     pub fn transpose(&self) -> Self {
-        let data = (0..self.cols).flat_map(|col| (0..self.rows).map(move |row| self.get(row, col))).collect();
+        // By squares that fit the cache: a whole column of a large matrix does not.
+        const SIDE: usize = 16;
+        let mut data = vec![0.0; self.data.len()];
+        for (top, band) in self.data.chunks(SIDE * self.cols).enumerate() {
+            for left in (0..self.cols).step_by(SIDE) {
+                for (down, values) in band.chunks_exact(self.cols).enumerate() {
+                    for (across, &value) in values.iter().enumerate().skip(left).take(SIDE) {
+                        data[across * self.rows + top * SIDE + down] = value;
+                    }
+                }
+            }
+        }
         Self { rows: self.cols, cols: self.rows, data }
     }
 

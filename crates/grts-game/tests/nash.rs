@@ -12,7 +12,7 @@ fn uniform(rows: usize, cols: usize, rng: &mut impl Rng) -> Matrix {
     Matrix::from_fn(rows, cols, |_, _| 2.0 * unit(rng) - 1.0).unwrap()
 }
 
-/// Solves, and checks that both strategies are distributions and that no one can gain 1e-9 of the payoff range.
+/// Solves, and checks that both strategies are distributions and that no one can gain 1e-12 of the payoff range.
 fn certify(payoffs: &Matrix, name: &str) -> nash::Equilibrium {
     let answer = nash::solve(payoffs).unwrap_or_else(|error| panic!("{name}: {error}"));
     for strategy in [&answer.row, &answer.col] {
@@ -20,7 +20,7 @@ fn certify(payoffs: &Matrix, name: &str) -> nash::Equilibrium {
         assert!((strategy.iter().sum::<f64>() - 1.0).abs() < 1e-12, "{name}");
     }
     let (low, high) = payoffs.range();
-    assert!(answer.nash_conv <= 1e-9 * (high - low), "{name}: {:e}", answer.nash_conv);
+    assert!(answer.nash_conv <= 1e-12 * (high - low), "{name}: {:e}", answer.nash_conv);
     assert!(low <= answer.value && answer.value <= high, "{name}");
     answer
 }
@@ -102,6 +102,49 @@ fn payoffs_of_every_scale_and_offset() {
     let answer = nash::solve(&huge).unwrap();
     assert_close(&answer.row, &[0.5, 0.5]);
     assert_eq!((answer.value, answer.nash_conv), (0.0, 0.0));
+}
+
+/// What breaks solvers that neither rescale nor refine.
+#[test]
+fn ill_conditioned_games() {
+    for n in [5, 12, 40] {
+        let hilbert = Matrix::from_fn(n, n, |i, j| 1.0 / (i + j + 1) as f64).unwrap();
+        certify(&hilbert, "Hilbert");
+        // Its support is as ill-conditioned as the matrix: what is left is said, and is little.
+        let sign = |i: usize, j: usize| if (i + j).is_multiple_of(2) { 1.0 } else { -1.0 };
+        let signed = Matrix::from_fn(n, n, |i, j| sign(i, j) / (i + j + 1) as f64).unwrap();
+        assert!(nash::solve(&signed).unwrap().nash_conv <= 1e-8);
+    }
+    let mut rng = rng(21);
+    let base = uniform(30, 30, &mut rng);
+    let rows = Matrix::from_fn(30, 30, |i, j| base.get(i, j) * if i.is_multiple_of(2) { 1e12 } else { 1e-12 });
+    certify(&rows.unwrap(), "rows of 1e12 and of 1e-12");
+    for noise in [1e-9, 1e-13, 1e-15] {
+        let near = Matrix::from_fn(40, 40, |i, j| base.get(i / 2, j / 2) + noise * unit(&mut rng)).unwrap();
+        // Not 1e-12: a known weakness, see `nash::solve`.
+        assert!(nash::solve(&near).unwrap().nash_conv <= 1e-9, "near duplicates");
+        let flat = Matrix::from_fn(40, 40, |_, _| 0.5 + noise * unit(&mut rng)).unwrap();
+        certify(&flat, "near ties");
+    }
+    let wins = Matrix::from_fn(200, 200, |i, j| (i as f64 / 3.0 - j as f64 / 3.0).tanh()).unwrap();
+    certify(&wins, "saturated skill");
+}
+
+#[test]
+fn a_solved_game_that_grows_starts_warm() {
+    let full = uniform(60, 60, &mut rng(31));
+    let mut basis = nash::Basis::default();
+    for n in (10..60).step_by(7) {
+        let part = Matrix::from_fn(n, n + 1, |i, j| full.get(i, j)).unwrap();
+        let warm = nash::solve_from(&part, &mut basis).unwrap();
+        assert!(warm.nash_conv <= 2e-12 && (warm.value - certify(&part, "cold").value).abs() <= 2e-12);
+    }
+    // Shrunk again, and other payoffs altogether: the basis is only where the search begins.
+    let other = uniform(7, 9, &mut rng(32));
+    let warm = nash::solve_from(&other, &mut basis).unwrap();
+    assert!((warm.value - certify(&other, "cold").value).abs() <= 2e-12);
+    // From its own basis a solved game gives the same answer, to the bit.
+    assert_eq!(nash::solve_from(&other, &mut basis.clone()).unwrap(), nash::solve_from(&other, &mut basis).unwrap());
 }
 
 #[test]

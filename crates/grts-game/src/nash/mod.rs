@@ -1,0 +1,262 @@
+//! Exact Nash equilibrium of a matrix game, with its own proof attached.
+//!
+//! A linear program for an LP library would do, and did; but the program of a matrix game is dense, both its sides are
+//! wanted, and it is solved again after every row and column that the loop adds. So it is solved here by what it is: a few
+//! hundred steps of regret matching guess the support, and the parametric simplex method ([`path`]) walks from that guess,
+//! or from the [`Basis`] of the game before it grew, to an exact basis. The price is that the game is held twice in memory,
+//! and a bordered inverse beside it.
+//!
+//! Payoffs are first mapped to [0, 1] by their range: solvers that skip this are silently wrong on payoffs of 1e-12 and
+//! on an offset of 1e9. `nash_conv` is computed from the two strategies that are handed out, in compensated arithmetic,
+//! and never read from the solver, so that a bad answer cannot look good. Where several equilibria exist the answer is one
+//! at a vertex; which one is a function of the payoffs and the basis alone. Pure equilibria go first, lowest row and then
+//! lowest column.
+
+mod basis;
+mod path;
+
+use crate::dense::{ExactSums, exact_product};
+use crate::linear_program::normalised;
+use crate::regret::{Board, Learners, Rule};
+use crate::{GameError, Matrix};
+use path::{CAUTION, Path};
+use serde::{Deserialize, Serialize};
+
+/// An answer whose regret exceeds this share of the payoff range is an error, not an answer.
+const CERTIFIED: f64 = 1e-8;
+/// Regret that counts as none. Where supports are so ill-conditioned that it is missed, `nash_conv` says so.
+const AIM: f64 = 1e-12;
+/// Regret at which no further attempt is worth its time.
+const EXACT: f64 = 1e-14;
+/// Walks from the guess, and as many from a pure profile if they fail: one for each degree of caution.
+const ATTEMPTS: u32 = CAUTION.len() as u32;
+/// Steps of regret matching between two looks at the supports, and at most.
+const STEPS: u32 = 50;
+const MOST_STEPS: u32 = 2000;
+/// A weight below this share of the largest one is not taken as support.
+const SUPPORT: f64 = 0.02;
+
+/// A pair of meta-strategies and what they are worth.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Equilibrium {
+    /// Red's distribution over rows.
+    pub row: Vec<f64>,
+    /// Blue's distribution over columns.
+    pub col: Vec<f64>,
+    /// Return to red, rowᵀ M col.
+    pub value: f64,
+    /// max_i (M col)_i − min_j (rowᵀ M)_j: the sum of what both could gain *inside this matrix* (OpenSpiel's
+    /// `exploitability` is half of it). 0 at a Nash equilibrium; no evidence about policies outside the matrix.
+    pub nash_conv: f64,
+}
+
+impl Equilibrium {
+    /// Any profile of a matrix game with its value and regret, whether or not it is an equilibrium.
+    ///
+    /// `row` and `col` must be distributions over the matrix's rows and columns. Sums carry twice the digits of a double
+    /// and are rounded once; what is left is the rounding of each payoff's place in the range, 2⁻⁵³ of the range.
+    pub fn of_profile(payoffs: &Matrix, row: Vec<f64>, col: Vec<f64>) -> Self {
+        let scale = Scale::of(payoffs);
+        let (value, nash_conv) = certificate(&scale.apply(payoffs), &row, &col);
+        Self { row, col, value: scale.restore(value), nash_conv: nash_conv * scale.half * 2.0 }
+    }
+}
+
+/// Value and NashConv of a profile.
+fn certificate(unit: &Matrix, row: &[f64], col: &[f64]) -> (f64, f64) {
+    let red: Vec<f64> = (0..unit.rows()).map(|idx| exact_product(unit.row(idx), col)).collect();
+    let mut blue = ExactSums::from(vec![0.0; unit.cols()]);
+    let played = row.iter().enumerate().filter(|(_, weight)| **weight != 0.0);
+    played.for_each(|(idx, &weight)| blue.add(weight, unit.row(idx)));
+    let best = red.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let worst = blue.rounded().into_iter().fold(f64::INFINITY, f64::min);
+    (exact_product(row, &red), (best - worst).max(0.0))
+}
+
+/// The affine map of the payoffs to [0, 1], kept in halves: a range of more than `f64::MAX` must not overflow.
+struct Scale {
+    low: f64,
+    half: f64, // half of the range
+}
+
+impl Scale {
+    fn of(payoffs: &Matrix) -> Self {
+        let (low, high) = payoffs.range();
+        Self { low, half: high / 2.0 - low / 2.0 }
+    }
+
+    fn apply(&self, payoffs: &Matrix) -> Matrix {
+        let unit = |value: f64| ((value / 2.0 - self.low / 2.0) / self.half).clamp(0.0, 1.0);
+        payoffs.map(|value| if self.half > 0.0 { unit(value) } else { 0.0 })
+    }
+
+    fn restore(&self, unit: f64) -> f64 {
+        2.0 * (self.low / 2.0 + self.half * unit)
+    }
+}
+
+/// Payoffs mapped to [0, 1] by their range.
+pub(crate) fn to_unit_range(payoffs: &Matrix) -> Matrix {
+    Scale::of(payoffs).apply(payoffs)
+}
+
+/// Rows and columns that carry an equilibrium: what a later solution of a similar game starts from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Basis {
+    rows: Vec<usize>,
+    cols: Vec<usize>,
+}
+
+/// A Nash equilibrium of the zero-sum game in which the row player (red) receives `payoffs`.
+///
+/// Its `nash_conv` is at most 1e-12 of the payoff range, but for games whose support is ill-conditioned beyond double
+/// precision (near copies of rows that differ by 1e-9, or a Hilbert matrix with alternating signs, leave 1e-10).
+///
+/// # Errors
+/// `nash_conv` would exceed 1e-8 of the payoff range.
+pub fn solve(payoffs: &Matrix) -> Result<Equilibrium, GameError> {
+    solve_from(payoffs, &mut Basis::default())
+}
+
+/// The same, from the basis of a solved game, which is replaced by the new one. An empty basis is a cold start.
+///
+/// The game may have grown by rows and columns (at their ends) and its entries may have changed; the less, the faster.
+/// Rows and columns that no longer exist are ignored.
+///
+/// ```
+/// use grts_game::{Matrix, nash};
+///
+/// let mut basis = nash::Basis::default();
+/// nash::solve_from(&Matrix::from_rows(&[[0.0, -1.0], [1.0, 0.0]])?, &mut basis)?;
+/// let grown = Matrix::from_rows(&[[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]])?;
+/// assert!(nash::solve_from(&grown, &mut basis)?.row.iter().all(|p| (p - 1.0 / 3.0).abs() < 1e-15));
+/// # Ok::<(), grts_game::GameError>(())
+/// ```
+///
+/// # Errors
+/// As [`solve`]; the basis is then as it was.
+pub fn solve_from(payoffs: &Matrix, basis: &mut Basis) -> Result<Equilibrium, GameError> {
+    let scale = Scale::of(payoffs);
+    let unit = scale.apply(payoffs);
+    let answer = match saddle(&unit) {
+        Some((row, col)) => {
+            *basis = Basis { rows: vec![row], cols: vec![col] };
+            Candidate::pure(&unit, row, col)
+        }
+        None => mixed(unit, basis)?,
+    };
+    let (value, nash_conv) = (scale.restore(answer.value), answer.nash_conv * scale.half * 2.0);
+    Ok(Equilibrium { row: answer.row, col: answer.col, value, nash_conv })
+}
+
+/// A profile of the scaled game.
+struct Candidate {
+    row: Vec<f64>,
+    col: Vec<f64>,
+    value: f64,
+    nash_conv: f64,
+}
+
+impl Candidate {
+    fn of(unit: &Matrix, row: Vec<f64>, col: Vec<f64>) -> Self {
+        let (value, nash_conv) = certificate(unit, &row, &col);
+        Self { row, col, value, nash_conv }
+    }
+
+    fn pure(unit: &Matrix, row: usize, col: usize) -> Self {
+        let only = |n: usize, chosen: usize| (0..n).map(|idx| f64::from(u8::from(idx == chosen))).collect();
+        Self::of(unit, only(unit.rows(), row), only(unit.cols(), col))
+    }
+}
+
+/// First row with the best guarantee and its first worst column.
+fn maximin(unit: &Matrix) -> (usize, usize) {
+    let mut best = (0, 0);
+    for row in 0..unit.rows() {
+        let values = unit.row(row);
+        let col = values.iter().enumerate().fold(0, |low, (col, value)| if *value < values[low] { col } else { low });
+        if row == 0 || values[col] > unit.get(best.0, best.1) {
+            best = (row, col);
+        }
+    }
+    best
+}
+
+/// A pure equilibrium: the value that red guarantees is the most that blue concedes.
+fn saddle(unit: &Matrix) -> Option<(usize, usize)> {
+    let (row, _) = maximin(unit);
+    let mut concedes = unit.row(0).to_vec();
+    (1..unit.rows()).for_each(|row| concedes.iter_mut().zip(unit.row(row)).for_each(|(most, x)| *most = most.max(*x)));
+    let least = unit.row(row).iter().copied().fold(f64::INFINITY, f64::min);
+    // A column that concedes no more than the guarantee pays exactly that in this row.
+    concedes.iter().position(|most| *most <= least).map(|col| (row, col))
+}
+
+/// An equilibrium that needs mixing.
+fn mixed(unit: Matrix, basis: &mut Basis) -> Result<Candidate, GameError> {
+    let board = Board::new(unit);
+    let unit = &board.by_row;
+    let inside = |members: &[usize], n: usize| members.iter().copied().filter(|&idx| idx < n).collect::<Vec<_>>();
+    let known = (inside(&basis.rows, unit.rows()), inside(&basis.cols, unit.cols()));
+    let start = if known.0.is_empty() || known.1.is_empty() { guess(&board) } else { known };
+    let max_pivots = 1000 + 20 * (unit.rows() + unit.cols());
+    let mut best: Option<(Candidate, Basis)> = None;
+    let mut path = Path::from(&board, &start.0, &start.1);
+    for attempt in 0..2 * ATTEMPTS {
+        if attempt == ATTEMPTS {
+            let (row, col) = maximin(unit);
+            path = Path::from(&board, &[row], &[col]);
+        }
+        path.walk(attempt, max_pivots);
+        let (row, col) = path.strategies();
+        let candidate = Candidate::of(unit, normalised(&row), normalised(&col));
+        if best.as_ref().is_none_or(|(found, _)| candidate.nash_conv < found.nash_conv) {
+            let (rows, cols) = path.members();
+            best = Some((candidate, Basis { rows: rows.to_vec(), cols: cols.to_vec() }));
+        }
+        let regret = best.as_ref().map_or(f64::INFINITY, |(found, _)| found.nash_conv);
+        if regret <= EXACT || (regret <= AIM && path.violation() > -EXACT) {
+            break;
+        }
+    }
+    match best {
+        Some((candidate, found)) if candidate.nash_conv <= CERTIFIED => {
+            *basis = found;
+            Ok(candidate)
+        }
+        found => {
+            let left = found.map_or(f64::NAN, |(candidate, _)| candidate.nash_conv);
+            Err(GameError::NoEquilibrium { nash_conv: left })
+        }
+    }
+}
+
+/// Rows and columns, as many of each, that regret matching plays most: by weight, ties to the lowest index.
+///
+/// It goes on until both sides play about as many, which is the sign that the supports have settled.
+fn guess(board: &Board) -> (Vec<usize>, Vec<usize>) {
+    let mut learners = Learners::new(board, Rule { predictive: true, power: 4 });
+    let mut steps = 0;
+    loop {
+        learners.run(board, STEPS);
+        steps += STEPS;
+        let (row, col) = learners.averages();
+        let (num_rows, num_cols) = (support(&row), support(&col));
+        let size = (num_rows + num_cols).div_ceil(2).min(row.len()).min(col.len());
+        if steps >= MOST_STEPS || (steps > STEPS && num_rows.abs_diff(num_cols) <= 1 + size / 32) {
+            return (heaviest(&row, size), heaviest(&col, size));
+        }
+    }
+}
+
+fn support(weights: &[f64]) -> usize {
+    let largest = weights.iter().copied().fold(0.0, f64::max);
+    weights.iter().filter(|weight| **weight > SUPPORT * largest).count()
+}
+
+fn heaviest(weights: &[f64], size: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..weights.len()).collect();
+    order.sort_by(|&a, &b| weights[b].total_cmp(&weights[a]));
+    order.truncate(size);
+    order
+}
