@@ -3,8 +3,8 @@
 //! `cargo xtask` lists the tasks. Nothing here is needed to use `grts`.
 
 mod bench_peers;
-mod cuda_check;
 mod compare_oracles;
+mod cuda_check;
 mod known_games;
 mod pretrain;
 mod tidy;
