@@ -2,7 +2,7 @@
 //!
 //! A linear program for an LP library would do, and did; but the program of a matrix game is dense, both its sides are
 //! wanted, and it is solved again after every row and column that the loop adds. So it is solved here by what it is: a few
-//! hundred steps of regret matching guess the support, and the parametric simplex method ([`path`]) walks from that guess,
+//! hundred steps of regret matching guess the support, and the parametric simplex method (`path`) walks from that guess,
 //! or from the [`Basis`] of the game before it grew, to an exact basis. The price is that the game is held twice in memory,
 //! and a bordered inverse beside it.
 //!
