@@ -23,8 +23,7 @@ impl Scenario {
             (&mut self.blue.honest_batch, 32),
             (&mut self.probe.steps, 12),
             (&mut self.probe.dialogues, 200),
-            (&mut self.evaluation.honest_dialogues, 300),
-            (&mut self.evaluation.open_dialogues, 200),
+            (&mut self.evaluation.honest_dialogues, 1000),
             (&mut self.evaluation.grid_paraphrases, 4),
         ];
         for (setting, limit) in limits {
