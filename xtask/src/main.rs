@@ -2,6 +2,7 @@
 //!
 //! `cargo xtask` lists the tasks. Nothing here is needed to use `grts`.
 
+mod bench_nash;
 mod bench_peers;
 mod pretrain;
 mod tidy;
@@ -17,6 +18,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Measure the solution of matrix games beside HiGHS.
+    BenchNash(bench_nash::Settings),
     /// Measure the language engine beside PyTorch, transformers with peft, and llama.cpp.
     BenchPeers(bench_peers::Settings),
     /// Train the base model of the built-in world and write it as a Hugging Face directory.
@@ -27,6 +30,7 @@ enum Task {
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
+        Task::BenchNash(settings) => bench_nash::run(&settings),
         Task::BenchPeers(settings) => bench_peers::run(&settings),
         Task::Pretrain(settings) => pretrain::run(&settings),
         Task::Tidy => tidy::run(),

@@ -4,9 +4,11 @@
 //! commands, and what a scenario may say is the library's. Few settings have an argument, since each is a second way to
 //! say what the scenario file says; those that have one are the ones that change between two runs of one scenario.
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use grts::models::Dtype;
 use grts::scenario::Method;
+use grts_game::MetaSolver;
 use std::path::PathBuf;
 
 /// The largest integer that TOML, and so `run.toml`, can hold.
@@ -47,6 +49,8 @@ pub enum Command {
     Export(Export),
     /// Measure how fast a model decodes, reads and learns here
     Bench(Bench),
+    /// Solve a zero-sum matrix game from a file
+    Nash(Nash),
 }
 
 /// Arguments of `grts solve`.
@@ -217,6 +221,32 @@ pub struct Bench {
     /// Print one JSON object instead of the table
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `grts nash`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  grts nash game.npy                                  numpy's array of payoffs to the row player
+  grts nash game.nfg --solver max_entropy_nash --json
+Formats by ending: .npy, .npz (`payoff`, or the only array), .csv (a matrix of numbers, or lines `row,col,mean`),
+.nfg (Gambit's payoff form). The column player receives the negative payoffs.
+NashConv, `exploitability` in the JSON, is what both players together could gain; OpenSpiel's figure is half of it.
+`seconds` is the time of the solution alone. All but the Nash solvers stop short of an equilibrium, and NashConv says how far.")]
+pub struct Nash {
+    /// File with a game
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Rule for the strategies
+    #[arg(long, value_name = "NAME", default_value = "nash", value_parser = solver_names())]
+    pub solver: String,
+    /// Print one JSON object instead of the table
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn solver_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(MetaSolver::ALL.map(MetaSolver::name))
 }
 
 fn temperature(text: &str) -> Result<f32, String> {

@@ -10,6 +10,7 @@ mod defect;
 mod eval;
 mod export;
 mod generate;
+mod nash;
 mod output;
 mod progress;
 mod resume;
@@ -38,6 +39,7 @@ fn obey(command: &Command) -> u8 {
         Command::Generate(arguments) => generate::run(arguments),
         Command::Export(arguments) => export::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
+        Command::Nash(arguments) => nash::run(arguments),
     };
     match result {
         Ok(()) => 0,

@@ -48,6 +48,16 @@ pub enum Error {
         /// The way out.
         hint: String,
     },
+    /// A file holds no game, or cannot hold the one at hand.
+    #[error("game `{}`: {problem}", path.display())]
+    Game {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with the entry.
+        problem: String,
+        /// The way out.
+        hint: String,
+    },
     /// A directory cannot be created or opened as a run.
     #[error("run directory `{}` {problem}", path.display())]
     Run {
@@ -143,6 +153,7 @@ impl Error {
             Self::Store { .. } | Self::Failed { .. } => ErrorKind::Failed,
             Self::Setting { .. }
             | Self::Model { .. }
+            | Self::Game { .. }
             | Self::Run { .. }
             | Self::RunInUse { .. }
             | Self::DiskFull { .. }
@@ -155,6 +166,7 @@ impl Error {
         match self {
             Self::Setting { hint, .. }
             | Self::Model { hint, .. }
+            | Self::Game { hint, .. }
             | Self::Run { hint, .. }
             | Self::Hub { hint, .. }
             | Self::Failed { hint, .. } => hint.clone(),

@@ -2,6 +2,7 @@
 
 mod inputs;
 mod models;
+mod nash;
 mod play;
 mod runs;
 mod usage;

@@ -55,14 +55,14 @@ fn wrong_arguments_are_refused_with_exit_code_2() {
 #[test]
 fn no_command_shows_the_commands() {
     let said = Desk::new().refusal(&[]);
-    for command in ["solve", "resume", "eval", "generate", "export", "bench"] {
+    for command in ["solve", "resume", "eval", "generate", "export", "bench", "nash"] {
         assert!(said.contains(&format!("\n  {command} ")), "{said}");
     }
 }
 
 #[test]
 fn every_command_has_help_with_an_example() {
-    let cases: [(&[&str], &str, &str); 7] = [
+    let cases: [(&[&str], &str, &str); 8] = [
         (&["--help"], "Usage: grts <COMMAND>", "Example: `grts solve --quick`"),
         (&["solve", "--help"], "Usage: grts solve [OPTIONS] [SCENARIO.toml]", "grts solve --quick --seed 7"),
         (&["resume", "--help"], "Usage: grts resume [OPTIONS] <RUN>", "Example: `grts resume runs/meridian-1a2b3c4d`"),
@@ -82,6 +82,7 @@ fn every_command_has_help_with_an_example() {
             "\n  grts export runs/a --policy blue-1 --merged --out hardened",
         ),
         (&["bench", "--help"], "Usage: grts bench [OPTIONS] <MODEL>", "Example: `grts bench builtin --batch 1,32 "),
+        (&["nash", "--help"], "Usage: grts nash [OPTIONS] <FILE>", "\n  grts nash game.npy  "),
     ];
     for (arguments, usage, example) in cases {
         let Transcript { code, stdout, stderr } = Desk::new().grts(arguments);
