@@ -6,7 +6,7 @@
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
-use grts::models::Dtype;
+use grts::models::{Device, Dtype};
 use grts::scenario::Method;
 use grts_game::MetaSolver;
 use std::path::PathBuf;
@@ -51,6 +51,8 @@ pub enum Command {
     Bench(Bench),
     /// Solve a zero-sum matrix game from a file
     Nash(Nash),
+    /// Show the shape of a run's game: what is strength in it and what goes round
+    Geometry(Geometry),
 }
 
 /// Arguments of `grts solve`.
@@ -79,6 +81,9 @@ pub struct Solve {
     /// New directory of the run; by default one is named and made below `runs/`
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
+    /// Where models compute: `cpu`, `cuda` or `cuda:N`
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: Device,
     /// Print one JSON object (`summary.json` of the run) instead of the table
     #[arg(long)]
     pub json: bool,
@@ -93,6 +98,9 @@ pub struct Resume {
     /// Run directory
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
+    /// Where models compute: `cpu`, `cuda` or `cuda:N`
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: Device,
     /// Print one JSON object (`summary.json` of the run) instead of the table
     #[arg(long)]
     pub json: bool,
@@ -113,6 +121,9 @@ pub struct Eval {
     /// Dialogues between the final attackers and the final blue
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = value_parser!(u64).range(2..=LARGEST_COUNT))]
     pub dialogues: u64,
+    /// Where models compute: `cpu`, `cuda` or `cuda:N`
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: Device,
     /// Print one JSON object instead of the table
     #[arg(long)]
     pub json: bool,
@@ -159,6 +170,9 @@ pub struct Generate {
     /// How weights are held
     #[arg(long, value_name = "D", default_value = "f32")]
     pub dtype: DtypeName,
+    /// Where the model computes: `cpu`, `cuda` or `cuda:N`
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: Device,
     /// Print one JSON object with token ids and log-probabilities instead of the text
     #[arg(long)]
     pub json: bool,
@@ -218,6 +232,30 @@ pub struct Bench {
     /// How weights are held
     #[arg(long, value_name = "D", default_value = "f32")]
     pub dtype: DtypeName,
+    /// Where the model computes: `cpu`, `cuda` or `cuda:N`
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: Device,
+    /// Print one JSON object instead of the table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `grts geometry`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example: `grts geometry runs/meridian-1a2b3c4d --json`
+Reads the stored payoffs only: no model is loaded and nothing is played. Intervals are bootstrap intervals: they show
+how far a measure moves with the payoffs' sampling error, and they are no bounds.")]
+pub struct Geometry {
+    /// Run directory
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// Games drawn for the intervals; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = value_parser!(u32).range(..=100_000))]
+    pub resamples: u32,
+    /// Seed of those draws
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u64).range(..=LARGEST_SEED))]
+    pub seed: u64,
     /// Print one JSON object instead of the table
     #[arg(long)]
     pub json: bool,

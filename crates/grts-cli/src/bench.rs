@@ -10,19 +10,21 @@ use grts::models::{self, Dtype};
 pub fn run(arguments: &Bench) -> Result<(), Error> {
     signals::exit_on_ctrl_c()?;
     let (adapter, dtype) = (arguments.adapter.as_deref(), Dtype::from(arguments.dtype));
-    let speaker = models::load(&arguments.model, adapter, dtype, &mut output::say)?;
+    let speaker = models::load(&arguments.model, adapter, (dtype, arguments.device), &mut output::say)?;
     let settings = Settings {
         batches: arguments.batch.iter().map(|batch| *batch as usize).collect(),
         prompt_tokens: arguments.prompt_tokens as usize,
         new_tokens: arguments.new_tokens as usize,
         dtype,
+        device: arguments.device,
     };
     let report = bench::run(&speaker, &settings, &mut output::say)?;
     output::result(&report, arguments.json, || text(&report), "send stdout where there is space and measure again")
 }
 
 fn text(report: &Report) -> String {
-    let mut lines = vec![header(report), machine(&report.machine), String::new()];
+    let limits = report.machine.as_ref().map_or_else(|| format!("on `{}`", report.device), machine);
+    let mut lines = vec![header(report), limits, String::new()];
     lines.push(row("", ["tokens/s", "of FLOP/s", "of memory"], ""));
     for decode in &report.decode {
         let cells = [rate(decode.tokens_per_second), share(decode.flops_share), share(decode.bandwidth_share)];
@@ -63,8 +65,8 @@ fn rate(tokens: f64) -> String {
     table::grouped(tokens.round() as u64)
 }
 
-fn share(of: f64) -> String {
-    format!("{of:.2}")
+fn share(of: Option<f64>) -> String {
+    of.map_or_else(String::new, |of| format!("{of:.2}"))
 }
 
 fn dialogue(turns: &[Turn]) -> String {

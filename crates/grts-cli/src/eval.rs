@@ -15,7 +15,7 @@ pub fn run(arguments: &Eval) -> Result<(), Error> {
     let run = RunDir::open(&arguments.run)?;
     signals::exit_on_ctrl_c()?;
     let dialogues = usize::try_from(arguments.dialogues).unwrap_or(usize::MAX);
-    let settings = EvaluationSettings { seed: arguments.seed, dialogues };
+    let settings = EvaluationSettings { seed: arguments.seed, dialogues, device: arguments.device };
     let mut progress = Progress::on_stderr();
     let measured = session::evaluate(&run, &settings, &mut progress);
     progress.close();

@@ -13,8 +13,8 @@ use grts::models;
 pub fn run(arguments: &Generate) -> Result<(), Error> {
     const HINT: &str = "send stdout where there is space and ask again";
     signals::exit_on_ctrl_c()?;
-    let (adapter, dtype) = (arguments.adapter.as_deref(), arguments.dtype.into());
-    let speaker = models::load(&arguments.model, adapter, dtype, &mut output::say)?;
+    let (adapter, place) = (arguments.adapter.as_deref(), (arguments.dtype.into(), arguments.device));
+    let speaker = models::load(&arguments.model, adapter, place, &mut output::say)?;
     let mut written = Ok(());
     let mut show = |piece: &str| {
         if !arguments.json && written.is_ok() {

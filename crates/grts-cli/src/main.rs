@@ -10,6 +10,7 @@ mod defect;
 mod eval;
 mod export;
 mod generate;
+mod geometry;
 mod nash;
 mod output;
 mod progress;
@@ -40,6 +41,7 @@ fn obey(command: &Command) -> u8 {
         Command::Export(arguments) => export::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
         Command::Nash(arguments) => nash::run(arguments),
+        Command::Geometry(arguments) => geometry::run(arguments),
     };
     match result {
         Ok(()) => 0,

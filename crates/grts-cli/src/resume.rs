@@ -7,21 +7,22 @@ use crate::args::Resume;
 use crate::progress::Progress;
 use crate::{output, signals, table};
 use grts::error::Error;
+use grts::models::Device;
 use grts::session;
 use grts::store::RunDir;
 
 /// Opens a run and plays it to its end.
 pub fn run(arguments: &Resume) -> Result<(), Error> {
-    to_the_end(RunDir::open(&arguments.run)?, arguments.json)
+    to_the_end(RunDir::open(&arguments.run)?, arguments.device, arguments.json)
 }
 
 /// Plays an open run to its end and prints its result.
-pub fn to_the_end(run: RunDir, json: bool) -> Result<(), Error> {
+pub fn to_the_end(run: RunDir, device: Device, json: bool) -> Result<(), Error> {
     let path = run.path().to_owned();
     let interrupt = signals::flag_on_ctrl_c()?;
     let mut progress = Progress::on_stderr();
     progress.say(&format!("run directory `{}`", path.display()));
-    let played = session::run(run, &interrupt, &mut progress);
+    let played = session::run(run, device, &interrupt, &mut progress);
     progress.close();
     let summary = played?;
     let hint = format!("the result is also in `{}`", path.join("summary.json").display());

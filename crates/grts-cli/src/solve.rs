@@ -19,13 +19,13 @@ const RUNS: &str = "runs";
 /// Starts a run and plays it to its end.
 pub fn run(arguments: &Solve) -> Result<(), Error> {
     let scenario = settings(arguments)?;
-    session::check(&scenario)?;
+    session::check(&scenario, arguments.device)?;
     let manifest = Manifest::new(scenario);
     let run = match &arguments.run_dir {
         Some(path) => RunDir::create_at(path, &manifest)?,
         None => RunDir::create_in(Path::new(RUNS), &manifest)?,
     };
-    to_the_end(run, arguments.json)
+    to_the_end(run, arguments.device, arguments.json)
 }
 
 /// The scenario with what was typed on top of it.
@@ -66,10 +66,20 @@ fn read(path: &Path) -> Result<String, Error> {
 mod tests {
     use super::settings;
     use crate::args::{MethodName, Solve};
+    use grts::models::Device;
     use grts::scenario::{Method, Scenario};
 
     fn plain() -> Solve {
-        Solve { scenario: None, quick: false, seed: None, method: None, iterations: None, run_dir: None, json: false }
+        Solve {
+            scenario: None,
+            quick: false,
+            seed: None,
+            method: None,
+            iterations: None,
+            run_dir: None,
+            device: Device::Cpu,
+            json: false,
+        }
     }
 
     #[test]

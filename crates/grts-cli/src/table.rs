@@ -7,6 +7,7 @@
 use grts::session::{CellReport, Evaluation};
 use grts::summary::{BlueReport, Summary};
 use grts_game::Estimate;
+use grts_game::geometry::Survey;
 use grts_game::solver::StopReason;
 use std::path::Path;
 
@@ -56,6 +57,56 @@ pub fn of_evaluation(evaluation: &Evaluation) -> String {
             .map(|c| Row::new(c.cell.clone(), [shares(c.asr)], if c.chain { "after a set-up turn" } else { "" })),
     );
     format!("run `{}`, final blue, seed {}\n\n{}", evaluation.run, evaluation.seed, aligned(&rows))
+}
+
+/// Layers of the spinning top that `grts geometry` lists.
+const LAYERS: usize = 12;
+
+/// The table of `grts geometry`.
+pub fn of_survey(survey: &Survey) -> String {
+    let whole = |of: Option<Estimate>| of.map_or_else(too_many, |of| estimate(of, |x| grouped(x.round() as u64)));
+    let mut rows = vec![
+        Row::head("GAME", [""]),
+        Row::new("transitive share", [shares(survey.transitive_share)], "what ratings explain; the rest goes round"),
+        Row::new("strongest rotation", [shares(survey.first_rotation)], "its share of what goes round"),
+        Row::new("3-cycles", [whole(survey.three_cycles)], "triples of agents that beat each other in a circle"),
+        Row::new(
+            "effective diversity",
+            [survey.effective_diversity.map_or_else(too_many, shares)],
+            "of the equilibrium",
+        ),
+        Row::new("Elo's error", [shares(survey.elo_error)], "mean error of the chances that ratings predict"),
+        Row::new("mElo's error", [shares(survey.melo_error)], "the same with one rotation more"),
+        Row::new("red's hull", [shares(survey.red.area)], &dimensions("red", survey.red.dimension)),
+        Row::new("blue's hull", [shares(survey.blue.area)], &dimensions("blue", survey.blue.dimension)),
+        Row::head("", [""]),
+        Row::head("SPINNING TOP", ["strength"]),
+        Row::new("layers", [whole(survey.num_clusters)], "Nash clusters, the strongest first"),
+    ];
+    rows.extend(survey.clusters.iter().take(LAYERS).enumerate().map(|(at, layer)| {
+        let note = format!("{} agents; mean performance against the other layers", grouped(layer.size as u64));
+        Row::new(format!("  layer {}", at + 1), [format!("{:+.3}", layer.strength)], &note)
+    }));
+    rows.extend([Row::head("", [""]), Row::head("ELO", [""])]);
+    for (side, ratings) in [("red", &survey.red_elo), ("blue", &survey.blue_elo)] {
+        rows.extend(
+            ratings
+                .iter()
+                .enumerate()
+                .map(|(at, of)| Row::new(format!("  {side} {at}"), [estimate(*of, |x| format!("{x:.0}"))], "")),
+        );
+    }
+    let size =
+        format!("{} red by {} blue policies, {} agents", survey.rows, survey.cols, grouped(survey.agents as u64));
+    format!("{size}; bootstrap intervals of {} draws\n\n{}", survey.resamples, aligned(&rows))
+}
+
+fn too_many() -> String {
+    "too many agents".to_owned()
+}
+
+fn dimensions(side: &str, dimension: usize) -> String {
+    format!("area in the plane of {side}'s largest differences; {dimension} dimensions in all")
 }
 
 const GRID: &str = "held-out grid, mean over its cells";

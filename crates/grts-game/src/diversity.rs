@@ -1,9 +1,11 @@
-//! How many different things a set contains: diversity of a population from its similarity kernel.
+//! How many different things a set contains, and how far a new one lies from it.
 //!
-//! Only measures of a finished kernel live here; who computes the kernel (payoff rows, embeddings) is not this crate's
-//! business.
+//! Only measures of finished kernels and vectors live here; who computes them (payoff rows, embeddings) is not this crate's
+//! business. None is a payoff: a response may be told to be different, but what it is worth is measured without that.
 
+use crate::matrix::dot;
 use crate::{GameError, Matrix};
+use nalgebra::DMatrix;
 
 /// Largest departure from symmetry and from the unit diagonal that is still rounding.
 const KERNEL_TOLERANCE: f64 = 1e-6;
@@ -18,9 +20,85 @@ const KERNEL_TOLERANCE: f64 = 1e-6;
 pub fn vendi_score(kernel: &Matrix) -> Result<f64, GameError> {
     check_kernel(kernel)?;
     let n = kernel.rows();
-    let eigenvalues = nalgebra::DMatrix::from_row_slice(n, n, kernel.as_slice()).symmetric_eigenvalues();
+    let eigenvalues = DMatrix::from_row_slice(n, n, kernel.as_slice()).symmetric_eigenvalues();
     let shares = eigenvalues.iter().map(|lambda| lambda / n as f64).filter(|&share| share > 0.0);
     Ok((-shares.map(|share| share * share.ln()).sum::<f64>()).exp())
+}
+
+/// Expected cardinality Tr(I − (L + I)⁻¹) of the determinantal point process with kernel L = M Mᵀ, M the rows at unit
+/// length (Perez-Nieves et al. 2021): n/2 for n
+/// rows at right angles, below 1 for rows of one direction.
+///
+/// `rows` is `policies × features`; a row of zeros adds nothing.
+pub fn expected_cardinality(rows: &Matrix) -> f64 {
+    let length = |row: usize| dot(rows.row(row), rows.row(row)).sqrt();
+    let scales: Vec<f64> = (0..rows.rows()).map(length).map(|l| if l > 0.0 { 1.0 / l } else { 0.0 }).collect();
+    let n = rows.rows();
+    let kernel = DMatrix::from_fn(n, n, |i, j| scales[i] * scales[j] * dot(rows.row(i), rows.row(j)));
+    kernel.symmetric_eigenvalues().iter().map(|lambda| lambda.max(0.0) / (1.0 + lambda.max(0.0))).sum()
+}
+
+/// Squared distance min_β ‖βᵀ A − b‖² of a point from the convex hull of the rows of A (Liu et al. 2021): 0 for anything
+/// that a mixture of the rows already does.
+///
+/// Accelerated projected gradient (Beck & Teboulle 2009) until the duality gap is below 1e-10 of the squared scale.
+///
+/// # Errors
+/// `point` does not have the columns of `rows`.
+pub fn hull_distance(rows: &Matrix, point: &[f64]) -> Result<f64, GameError> {
+    if point.len() != rows.cols() {
+        let place = "point beside a hull".to_owned();
+        return Err(GameError::Shape { place, expected: rows.cols(), found: point.len() });
+    }
+    let n = rows.rows();
+    // Seen from the point: the hull's nearest vector to 0.
+    let seen = Matrix::from_fn(n, point.len(), |row, col| rows.get(row, col) - point[col])?;
+    let curvature: f64 = dot(seen.as_slice(), seen.as_slice());
+    let (mut weights, mut ahead, mut momentum) = (vec![1.0 / n as f64; n], vec![1.0 / n as f64; n], 1.0_f64);
+    for _ in 0..MOST_STEPS {
+        let nearest = seen.vec_mul(&weights);
+        let slopes = seen.mul_vec(&nearest);
+        let gap = dot(&nearest, &nearest) - slopes.iter().copied().fold(f64::INFINITY, f64::min);
+        if gap <= HULL_GAP * curvature / n as f64 {
+            break;
+        }
+        let slopes = seen.mul_vec(&seen.vec_mul(&ahead));
+        let moved: Vec<f64> = ahead.iter().zip(&slopes).map(|(weight, slope)| weight - slope / curvature).collect();
+        let next = onto_simplex(&moved);
+        let faster = (1.0 + (1.0 + 4.0 * momentum * momentum).sqrt()) / 2.0;
+        let push = (momentum - 1.0) / faster;
+        ahead = next.iter().zip(&weights).map(|(new, old)| new + push * (new - old)).collect();
+        (weights, momentum) = (next, faster);
+    }
+    let nearest = seen.vec_mul(&weights);
+    Ok(dot(&nearest, &nearest))
+}
+
+/// Steps after which the distance is taken as it is, and the duality gap that ends them earlier.
+const MOST_STEPS: usize = 2000;
+const HULL_GAP: f64 = 1e-10;
+
+/// The nearest distribution (Held, Wolfe & Crowder 1974).
+fn onto_simplex(values: &[f64]) -> Vec<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(|a, b| b.total_cmp(a));
+    let (mut sum, mut shift) = (0.0, 0.0);
+    for (count, value) in sorted.iter().enumerate() {
+        sum += value;
+        let candidate = (sum - 1.0) / (count + 1) as f64;
+        if *value > candidate {
+            shift = candidate;
+        }
+    }
+    values.iter().map(|value| (value - shift).max(0.0)).collect()
+}
+
+/// Policy-space distance min_k KL(π ‖ π_k) of a distribution from the nearest one of a population (Yao et al. 2023), in
+/// nats; infinite where every one of them excludes something that `policy` does or there are none.
+pub fn policy_space_distance(policy: &[f64], population: &[Vec<f64>]) -> f64 {
+    let term = |p: f64, q: f64| if p > 0.0 { p * (p / q).ln() } else { 0.0 };
+    let divergence = |other: &Vec<f64>| policy.iter().zip(other).map(|(&p, &q)| term(p, q)).sum::<f64>();
+    population.iter().map(divergence).fold(f64::INFINITY, f64::min)
 }
 
 fn check_kernel(kernel: &Matrix) -> Result<(), GameError> {
@@ -42,7 +120,7 @@ fn check_kernel(kernel: &Matrix) -> Result<(), GameError> {
 
 #[cfg(test)]
 mod tests {
-    use super::vendi_score;
+    use super::{expected_cardinality, hull_distance, policy_space_distance, vendi_score};
     use crate::Matrix;
 
     #[test]
@@ -66,6 +144,43 @@ mod tests {
     fn two_clusters_count_two() {
         let kernel = Matrix::from_fn(6, 6, |i, j| if i / 3 == j / 3 { 1.0 } else { 0.0 }).unwrap();
         assert!((vendi_score(&kernel).unwrap() - 2.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn cardinality_counts_directions() {
+        // Tr(I − (L + I)⁻¹): one direction n times gives n/(n+1), n directions n/2.
+        for n in [1, 3, 8] {
+            let same = Matrix::from_fn(n, 2, |row, _| 1.0 + row as f64).unwrap();
+            let apart = Matrix::from_fn(n, n, |i, j| if i == j { 5.0 } else { 0.0 }).unwrap();
+            assert!((expected_cardinality(&same) - n as f64 / (n as f64 + 1.0)).abs() < 1e-12);
+            assert!((expected_cardinality(&apart) - n as f64 / 2.0).abs() < 1e-12);
+        }
+        assert_eq!(expected_cardinality(&Matrix::from_rows(&[[0.0, 0.0]]).unwrap()), 0.0);
+    }
+
+    #[test]
+    fn distances_from_a_triangle() {
+        let triangle = Matrix::from_rows(&[[0.0, 0.0], [4.0, 0.0], [0.0, 4.0]]).unwrap();
+        for (point, squared) in [
+            ([1.0, 1.0], 0.0),
+            ([2.0, 2.0], 0.0),
+            ([3.0, 3.0], 2.0),
+            ([-3.0, 4.0], 9.0),
+            ([6.0, -2.0], 8.0),
+            ([1.0, -2.0], 4.0),
+        ] {
+            let found = hull_distance(&triangle, &point).unwrap();
+            assert!((found - squared).abs() < 1e-6, "{point:?}: {found}");
+        }
+        assert!(hull_distance(&triangle, &[0.0]).is_err());
+    }
+
+    #[test]
+    fn the_nearest_policy_counts() {
+        let population = vec![vec![0.5, 0.5, 0.0], vec![0.1, 0.1, 0.8]];
+        assert_eq!(policy_space_distance(&[0.5, 0.5, 0.0], &population), 0.0);
+        assert!((policy_space_distance(&[0.0, 0.0, 1.0], &population) - 1.25_f64.ln()).abs() < 1e-12);
+        assert_eq!(policy_space_distance(&[1.0, 0.0, 0.0], &[]), f64::INFINITY);
     }
 
     #[test]

@@ -63,6 +63,21 @@ pub enum GameError {
         /// Utterances so far, red's first.
         history: Vec<u32>,
     },
+    /// An information set at which there is nothing to do.
+    #[error("the information set `{information}` has no actions")]
+    NoActions {
+        /// What the player knows there.
+        information: String,
+    },
+    /// A player that forgets: sequence form needs perfect recall.
+    #[error(
+        "the information set `{information}` is reached after different moves of its own player, or with different \
+         numbers of actions: let its text hold all that the player did and saw"
+    )]
+    ImperfectRecall {
+        /// What the player knows there.
+        information: String,
+    },
     /// No blue policy serves as much honest traffic as asked.
     #[error("`h_min = {h_min}` cannot be met: the largest share of honest traffic that blue can serve is {attainable}")]
     Infeasible {
@@ -76,6 +91,22 @@ pub enum GameError {
     UnknownTraffic {
         /// The user's utterances.
         sequence: Vec<u32>,
+    },
+    /// An iteration that has to settle did not, or has nothing to settle at.
+    #[error("no convergence: {what}")]
+    NoConvergence {
+        /// What was computed.
+        what: &'static str,
+    },
+    /// The path to the maximum-entropy equilibrium was lost.
+    #[error(
+        "the logit path was lost at temperature {temperature:e}: a regret of {regret:e} of the largest payoff is left"
+    )]
+    LostPath {
+        /// Regret of the mixture, in units of the largest payoff.
+        regret: f64,
+        /// Temperature at the end, in the same units.
+        temperature: f64,
     },
     /// Every attempt left more regret than rounding explains.
     #[error("no equilibrium was found: the best profile leaves a NashConv of {nash_conv:e} of the payoff range")]

@@ -39,7 +39,7 @@ impl Estimate {
     }
 
     /// Nothing measured: the mean is the middle of the range, the interval all of it.
-    fn unknown(lo: f64, hi: f64) -> Self {
+    pub(crate) fn unknown(lo: f64, hi: f64) -> Self {
         Self { mean: lo + (hi - lo) / 2.0, low: lo, high: hi, n: 0 }
     }
 
@@ -60,14 +60,7 @@ impl Estimate {
     ///
     /// With `n = 0` the interval is [0, 1] and the mean 0.5.
     pub fn proportion(successes: u64, n: u64) -> Self {
-        if n == 0 {
-            return Self::unknown(0.0, 1.0);
-        }
-        let successes = successes.min(n);
-        let (k, m) = (successes as f64, (n - successes) as f64);
-        let low = if successes == 0 { 0.0 } else { beta_quantile(k, m + 1.0, DELTA / 2.0) };
-        let high = if successes == n { 1.0 } else { beta_quantile(k + 1.0, m, 1.0 - DELTA / 2.0) };
-        Self { mean: k / n as f64, low, high, n }
+        clopper_pearson(successes, n, DELTA)
     }
 
     /// The mean of a sample whose values lie in [`lo`, `hi`].
@@ -112,8 +105,20 @@ impl Estimate {
     }
 }
 
+/// The interval of [`Estimate::proportion`] at the level 1 − `delta`.
+pub(crate) fn clopper_pearson(successes: u64, n: u64, delta: f64) -> Estimate {
+    if n == 0 {
+        return Estimate::unknown(0.0, 1.0);
+    }
+    let successes = successes.min(n);
+    let (k, m) = (successes as f64, (n - successes) as f64);
+    let low = if successes == 0 { 0.0 } else { beta_quantile(k, m + 1.0, delta / 2.0) };
+    let high = if successes == n { 1.0 } else { beta_quantile(k + 1.0, m, 1.0 - delta / 2.0) };
+    Estimate { mean: k / n as f64, low, high, n }
+}
+
 /// Number of successes if a sample on [0, 1] with mean `p` and squared deviations `spread` is all zeros and ones.
-fn whole_successes(p: f64, spread: f64, n: f64) -> Option<u64> {
+pub(crate) fn whole_successes(p: f64, spread: f64, n: f64) -> Option<u64> {
     let successes = (p * n).round();
     let two_valued = (spread - n * p * (1.0 - p)).abs() <= 1e-9 * n && (p * n - successes).abs() <= 1e-6;
     two_valued.then_some(successes as u64)
@@ -148,7 +153,7 @@ fn beta_quantile(a: f64, b: f64, probability: f64) -> f64 {
 }
 
 /// The point of [`lo`, `hi`] up to which `holds` is true, for a predicate that is true and then false.
-fn bisect(mut lo: f64, mut hi: f64, holds: impl Fn(f64) -> bool) -> f64 {
+pub(crate) fn bisect(mut lo: f64, mut hi: f64, holds: impl Fn(f64) -> bool) -> f64 {
     for _ in 0..80 {
         let middle = lo + (hi - lo) / 2.0;
         if holds(middle) { lo = middle } else { hi = middle }

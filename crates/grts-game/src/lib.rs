@@ -2,8 +2,8 @@
 //!
 //! A team of attackers (red) and a defender (blue) hold dialogues of at most T turns; a judge scores every reply; the
 //! aggregated score is what red gains and blue loses. This crate holds everything about that game that needs no language
-//! model: the rules, payoffs with intervals, Nash equilibria of the meta-game, the one solver loop, diversity, and two
-//! families of games that are small enough to be solved exactly through the same loop.
+//! model: the rules, payoffs with intervals, Nash equilibria of the meta-game, the one solver loop, diversity, the shape of
+//! a game, and games that are small enough to be solved exactly through the same loop.
 //!
 //! It knows no tensor, file, network, clock, thread, or ambient randomness, so it is useful alone to anyone with a
 //! zero-sum game, and every result is a function of its arguments.
@@ -16,9 +16,11 @@
 //! | [`meta_game`], [`matrix`] | sampled payoffs, one row per red and one column per blue policy |
 //! | [`nash`] | exact equilibrium of a matrix, with its own proof; warm starts |
 //! | [`meta_solver`] | eleven rules for meta-strategies, by name |
+//! | [`sampling`] | what a claim about sampled payoffs costs: certificates, adaptive allocation |
 //! | [`solver`] | the loop: play, solve, respond, admit, certify |
-//! | [`exact`] | matrix games and dialogue trees as instances of the loop; equilibrium under a helpfulness constraint |
-//! | [`diversity`] | how many different things a population contains |
+//! | [`exact`] | matrix games, dialogue trees and poker as instances of the loop; equilibrium under a helpfulness constraint |
+//! | [`diversity`] | how many different things a population contains, and how far a new one lies from it |
+//! | [`geometry`] | what of a game is strength and what goes round |
 //!
 //! A double oracle that solves biased rock-paper-scissors from one pure strategy each:
 //!
@@ -47,6 +49,7 @@ mod dense;
 pub mod diversity;
 mod error;
 pub mod exact;
+pub mod geometry;
 pub mod interval;
 mod linear_program;
 pub mod matrix;
@@ -56,6 +59,7 @@ pub mod moments;
 pub mod nash;
 mod regret;
 pub mod rules;
+pub mod sampling;
 pub mod solver;
 pub mod stream;
 

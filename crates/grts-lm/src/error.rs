@@ -26,6 +26,16 @@ pub enum Error {
     /// A request that the loaded model cannot serve (context too long, token outside the vocabulary, …).
     #[error("{0}")]
     Request(String),
+    /// A device that cannot be used, or failed.
+    #[error("device `{device}`: {problem}")]
+    Device {
+        /// `cuda:0`, …
+        device: String,
+        /// What it said.
+        problem: String,
+        /// The way out.
+        hint: &'static str,
+    },
     /// Training produced a value that is not finite; the parameters are those before the step.
     #[error("{what} is not finite at optimiser step {step}")]
     NotFinite {

@@ -4,13 +4,14 @@
 //! adapters, and trains adapters or whole models. It knows no game: no players, no judges, no payoffs.
 //!
 //! Two paths compute the same function: [`decode`] (KV caches, no gradient) and [`train`] (whole sequences, and the way back).
-//! Tests hold them against each other and both against `transformers` and `peft`.
+//! Tests hold them against each other and both against `transformers` and `peft`. A third, [`Device`], is candle's: for GPUs.
 
 mod affixes;
 mod architecture;
 mod checkpoint;
 pub mod config;
 pub mod decode;
+mod device;
 mod error;
 mod families;
 pub mod hub;
@@ -25,5 +26,6 @@ pub mod train;
 pub mod weights;
 
 pub use affixes::Affixes;
+pub use device::Device;
 pub use error::{Error, Result};
 pub use kernels::{Precision, limits};

@@ -6,6 +6,7 @@
 use crate::architecture::{Architecture, Slot};
 use crate::checkpoint::{Checkpoint, write_safetensors};
 use crate::config::ModelConfig;
+use crate::device::Loras;
 use crate::kernels::{Packed, Precision};
 use crate::weights::Parameter;
 use crate::{Error, Result};
@@ -105,7 +106,15 @@ pub(crate) struct LowRank {
 pub struct Adapter {
     config: LoraConfig,
     layers: Vec<Vec<Option<LowRank>>>, // [layer][module]
+    forms: Forms,
+}
+
+/// An adapter as the paths want it, made on first use.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Forms {
     packed: OnceLock<Arc<PackedAdapter>>,
+    #[cfg_attr(not(feature = "candle"), expect(dead_code, reason = "nothing can be on a device"))]
+    pub(crate) device: Loras,
 }
 
 impl PartialEq for Adapter {
@@ -130,7 +139,7 @@ impl Adapter {
         };
         let mut layer = |flags: &mut Vec<bool>| flags.iter().enumerate().map(|(i, is)| is.then(|| fresh(i))).collect();
         let layers = adapted.iter_mut().map(&mut layer).collect();
-        Ok(Self { config, layers, packed: OnceLock::new() })
+        Ok(Self { config, layers, forms: Forms::default() })
     }
 
     /// Rank, scale and targets.
@@ -161,7 +170,7 @@ impl Adapter {
     /// The same adapter with new values, in the order of [`Adapter::parameters`].
     pub(crate) fn with_values<'a>(&self, values: impl IntoIterator<Item = &'a [f32]>) -> Self {
         let mut values = values.into_iter();
-        let mut out = Self { packed: OnceLock::new(), ..self.clone() };
+        let mut out = Self { forms: Forms::default(), ..self.clone() };
         for pair in out.layers.iter_mut().flatten().flatten() {
             for target in [&mut pair.a, &mut pair.b] {
                 if let Some(data) = values.next() {
@@ -172,9 +181,14 @@ impl Adapter {
         out
     }
 
+    #[cfg(feature = "candle")]
+    pub(crate) fn forms(&self) -> &Forms {
+        &self.forms
+    }
+
     /// Laid out for the kernels, on first use.
     pub(crate) fn packed(&self, a: &Architecture) -> &Arc<PackedAdapter> {
-        self.packed.get_or_init(|| Arc::new(PackedAdapter::new(self, a)))
+        self.forms.packed.get_or_init(|| Arc::new(PackedAdapter::new(self, a)))
     }
 
     /// Writes the PEFT directory.
@@ -248,7 +262,7 @@ impl Adapter {
         }
         match left.first() {
             Some(name) => Err(Error::format(&path, format!("tensor `{name}` belongs to no module that is adapted"))),
-            None => Ok(Self { config, layers, packed: OnceLock::new() }),
+            None => Ok(Self { config, layers, forms: Forms::default() }),
         }
     }
 }

@@ -46,7 +46,7 @@ impl Sampling {
     pub fn probabilities(&self, logits: &[f32]) -> Vec<f32> {
         if self.temperature == 0.0 {
             let mut p = vec![0.0; logits.len()];
-            p[argmax(logits)] = 1.0;
+            p[kernels::argmax(logits)] = 1.0;
             return p;
         }
         let mut p: Vec<f32> = logits.iter().map(|x| x / self.temperature).collect();
@@ -57,23 +57,19 @@ impl Sampling {
         p
     }
 
-    /// Draws a token id. One number is taken from `rng` whatever the settings, so that streams stay aligned.
-    pub fn draw(&self, logits: &[f32], rng: &mut impl Rng) -> u32 {
+    /// Draws a token id; also its log-probability before temperature and truncation. One number is taken from `rng` whatever
+    /// the settings, so that streams stay aligned. `scratch` is overwritten.
+    pub fn draw(&self, logits: &[f32], rng: &mut impl Rng, scratch: &mut Vec<f32>) -> (u32, f32) {
         let u = (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
-        if self.temperature == 0.0 {
-            return argmax(logits) as u32;
-        }
-        let p = self.probabilities(logits);
-        let mut left = u * p.iter().map(|x| f64::from(*x)).sum::<f64>();
-        let mut last = 0;
-        for (id, x) in p.iter().enumerate().filter(|(_, x)| **x > 0.0) {
-            last = id;
-            left -= f64::from(*x);
-            if left < 0.0 {
-                break;
-            }
-        }
-        last as u32
+        scratch.clear();
+        scratch.extend_from_slice(logits);
+        let (max, sum) = kernels::exp_shifted(scratch);
+        let token = match self {
+            Self { temperature: 0.0, .. } => kernels::argmax(logits),
+            Self { temperature: 1.0, top_k: None, top_p: 1.0 } => pick(scratch, u),
+            _ => pick(&self.probabilities(logits), u),
+        };
+        (token as u32, logits[token] - max - sum.ln())
     }
 
     /// Zeroes what top-k and top-p leave out and renormalises after each, as chained logits processors do.
@@ -106,6 +102,16 @@ fn keep(p: &mut [f32], kept: &[usize]) {
     }
 }
 
-fn argmax(x: &[f32]) -> usize {
-    (0..x.len()).fold(0, |best, i| if x[i] > x[best] { i } else { best })
+/// The index at which the running sum of `weights` passes the share `u` of their total.
+fn pick(weights: &[f32], u: f64) -> usize {
+    let mut left = u * weights.iter().map(|x| f64::from(*x)).sum::<f64>();
+    let mut last = 0;
+    for (id, x) in weights.iter().enumerate().filter(|(_, x)| **x > 0.0) {
+        last = id;
+        left -= f64::from(*x);
+        if left < 0.0 {
+            break;
+        }
+    }
+    last
 }

@@ -38,6 +38,8 @@ pub struct Sequence {
 /// Tokens per shard unless asked otherwise: the unit of parallel work. More tokens share the unpacking of weights, fewer
 /// keep more threads busy.
 const SHARD_TOKENS: usize = 256;
+/// The same on a device, which works through one shard at a time.
+const DEVICE_SHARD_TOKENS: usize = 4096;
 
 /// A loss on the log-probabilities of one sequence's scored tokens.
 pub struct Objective {
@@ -79,8 +81,11 @@ impl Trainer {
     /// Trains every weight of `model`.
     ///
     /// # Errors
-    /// A family other than the plain Llama layout, of which only adapters are trained.
+    /// A family other than the plain Llama layout, of which only adapters are trained; a model on a device, likewise.
     pub fn full(model: Arc<Model>, config: AdamWConfig) -> Result<Self> {
+        if model.decoder.is_some() {
+            return Err(Error::Request("all weights are trained with `--device cpu` only".into()));
+        }
         if !is_plain(model.architecture()) {
             let family = model.config.model_type();
             return Err(Error::Request(format!("all weights are trained in the Llama layout only, not of `{family}`")));
@@ -97,7 +102,8 @@ impl Trainer {
 
     fn new(model: Arc<Model>, trained: Trained, parameters: Vec<Parameter>, config: AdamWConfig) -> Self {
         let optimiser = AdamW::new(config, parameters.iter().map(|p| p.data.len()));
-        Self { model, trained, parameters, optimiser, shard_tokens: SHARD_TOKENS, checkpointing: false }
+        let shard_tokens = if model.decoder.is_some() { DEVICE_SHARD_TOKENS } else { SHARD_TOKENS };
+        Self { model, trained, parameters, optimiser, shard_tokens, checkpointing: false }
     }
 
     /// Shards of about `tokens` tokens (at least one sequence each): bounds memory, and changes gradients by rounding only.
@@ -153,8 +159,7 @@ impl Trainer {
         let run = |(first, sequences): &(usize, &[Sequence])| -> Result<(f64, Gradients)> {
             let packed = Packed::new(model, sequences)?;
             let mut gradients = Gradients::new(model, adapter.as_ref(), &self.parameters);
-            let shard = Shard { model, adapter: adapter.as_ref(), packed: &packed };
-            let loss = shard.run(self.checkpointing, &mut gradients, |logprobs| {
+            let objective = |logprobs: &[f32]| {
                 let (mut loss, mut derivatives) = (0.0, Vec::with_capacity(logprobs.len()));
                 for (i, sequence) in sequences.iter().enumerate() {
                     let at = derivatives.len();
@@ -163,10 +168,21 @@ impl Trainer {
                     derivatives.extend(part.gradient);
                 }
                 (loss, derivatives)
-            });
+            };
+            if let (Some(decoder), Some(adapter)) = (&model.decoder, &adapter) {
+                let (loss, values) = decoder.gradients((model, adapter), &packed, self.checkpointing, objective)?;
+                gradients.values = values;
+                return Ok((loss, gradients));
+            }
+            let shard = Shard { model, adapter: adapter.as_ref(), packed: &packed };
+            let loss = shard.run(self.checkpointing, &mut gradients, objective);
             Ok((loss, gradients))
         };
-        let results: Vec<Result<(f64, Gradients)>> = shards(batch, self.shard_tokens).par_iter().map(run).collect();
+        let shards = shards(batch, self.shard_tokens);
+        let results: Vec<Result<(f64, Gradients)>> = match model.decoder {
+            Some(_) => shards.iter().map(run).collect(),
+            None => shards.par_iter().map(run).collect(),
+        };
         let mut total = 0.0;
         let mut sums = Gradients::new(model, adapter.as_ref(), &self.parameters);
         for result in results {
@@ -231,13 +247,13 @@ fn shards(batch: &[Sequence], budget: usize) -> Vec<(usize, &[Sequence])> {
 }
 
 /// Sequences laid end to end, without padding.
-struct Packed {
-    tokens: Vec<u32>,
+pub(crate) struct Packed {
+    pub(crate) tokens: Vec<u32>,
     /// `(first row, rows)` of each sequence.
-    spans: Vec<(usize, usize)>,
+    pub(crate) spans: Vec<(usize, usize)>,
     /// Rows that predict a scored token, and those tokens.
-    rows: Vec<usize>,
-    targets: Vec<u32>,
+    pub(crate) rows: Vec<usize>,
+    pub(crate) targets: Vec<u32>,
 }
 
 impl Packed {

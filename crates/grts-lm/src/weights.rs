@@ -7,6 +7,7 @@
 use crate::architecture::{Architecture, NormKind, Slot};
 use crate::checkpoint::{Checkpoint, write_safetensors};
 use crate::config::{ModelConfig, token_ids};
+use crate::device::Decoder;
 use crate::kernels::{self, Packed, Precision, Rope};
 use crate::{Error, Result};
 use std::path::Path;
@@ -34,7 +35,8 @@ pub(crate) enum NormAt {
 }
 
 impl NormAt {
-    const ALL: [Self; 6] = [Self::Input, Self::Mlp, Self::AfterAttention, Self::AfterMlp, Self::Query, Self::Key];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Input, Self::Mlp, Self::AfterAttention, Self::AfterMlp, Self::Query, Self::Key];
 
     fn name(self, architecture: &Architecture) -> Option<&'static str> {
         let names = &architecture.names;
@@ -101,6 +103,8 @@ pub struct Model {
     head: Option<Packed>, // (v, d); the embedding when tied
     pub(crate) ropes: Vec<Rope>,
     pub(crate) stop: Vec<u32>,
+    /// The same weights on a device, where that is where the model computes.
+    pub(crate) decoder: Option<Decoder>,
 }
 
 /// What a tensor is.
@@ -264,7 +268,7 @@ impl Model {
         let head = next(&|p| p == Part::Head)?.map(table);
         let ropes = a.ropes.iter().map(|spec| Rope::new(spec, a.context)).collect();
         let stop = config.eos();
-        Ok(Self { embed, positions, layers, norm, head, ropes, stop, config })
+        Ok(Self { embed, positions, layers, norm, head, ropes, stop, config, decoder: None })
     }
 
     /// The architecture.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 fn config() -> ModelConfig {
     serde_json::from_value(serde_json::json!({
         "model_type": "llama", "vocab_size": 61, "hidden_size": 20, "intermediate_size": 36, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6, "max_position_embeddings": 64,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6, "max_position_embeddings": 160,
         "rms_norm_eps": 1e-5, "rope_theta": 1000.0, "tie_word_embeddings": true, "hidden_act": "silu",
     }))
     .unwrap()
@@ -64,7 +64,7 @@ fn both_paths_give_the_same_logprobs() {
     let model = model(1);
     let adapter = adapter(&model, 2, 3);
     let mut rng = ChaCha8Rng::seed_from_u64(3);
-    let texts: Vec<Sequence> = [2, 7, 41, 64].map(|n| text(&mut rng, n)).to_vec();
+    let texts: Vec<Sequence> = [2, 7, 41, 64, 65, 150].map(|n| text(&mut rng, n)).to_vec();
     let trainer = Trainer::adapter(model.clone(), &adapter, AdamWConfig::default());
     let request: Vec<_> = texts.iter().map(|t| (t.tokens.as_slice(), Some(&adapter))).collect();
     let decoded = model.logprobs(&request).unwrap();
@@ -102,7 +102,7 @@ fn check_gradients(trainer: &Trainer, value: impl Fn(&[Parameter]) -> f64, batch
 fn gradients_of_every_weight_match_finite_differences() {
     let model = model(4);
     let mut rng = ChaCha8Rng::seed_from_u64(5);
-    let batch = [text(&mut rng, 9), text(&mut rng, 5)];
+    let batch = [text(&mut rng, 150), text(&mut rng, 5)];
     let trainer = Trainer::full(model.clone(), AdamWConfig::default()).unwrap();
     let value = |p: &[Parameter]| {
         let moved = Arc::new(Model::from_parameters(model.config().clone(), p.to_vec()).unwrap());

@@ -6,7 +6,7 @@
 //! low for long texts; weights that stay in cache make shares of memory bandwidth above 1.
 
 use crate::error::Error;
-use crate::models::{Dtype, Speaker};
+use crate::models::{Device, Dtype, Speaker};
 use grts_lm::decode::{Context, GenerationConfig, Row};
 use grts_lm::limits::{self, Limits};
 use grts_lm::lora::{Adapter, LoraConfig};
@@ -39,6 +39,8 @@ pub struct Settings {
     pub new_tokens: usize,
     /// How weights are held.
     pub dtype: Dtype,
+    /// Where the model computes.
+    pub device: Device,
 }
 
 /// Everything measured.
@@ -50,14 +52,16 @@ pub struct Report {
     pub parameters: usize,
     /// How they are held.
     pub dtype: Dtype,
+    /// Where the model computed.
+    pub device: String,
     /// Rounds behind each median.
     pub rounds: usize,
     /// Tokens of each prompt.
     pub prompt_tokens: usize,
     /// Tokens added to each.
     pub new_tokens: usize,
-    /// What the machine can do.
-    pub machine: Machine,
+    /// What the processor can do; `None` where the model was on another device.
+    pub machine: Option<Machine>,
     /// By batch size.
     pub decode: Vec<Decode>,
     /// Reading prompts.
@@ -88,10 +92,10 @@ pub struct Decode {
     pub batch: usize,
     /// New tokens a second, all rows together; the median.
     pub tokens_per_second: f64,
-    /// Of memory bandwidth: all weights once a step.
-    pub bandwidth_share: f64,
-    /// Of floating-point operations.
-    pub flops_share: f64,
+    /// Of memory bandwidth: all weights once a step. `None` without a measured limit.
+    pub bandwidth_share: Option<f64>,
+    /// Of floating-point operations. `None` without a measured limit.
+    pub flops_share: Option<f64>,
 }
 
 /// Tokens of one measurement, and how fast.
@@ -101,8 +105,8 @@ pub struct Rate {
     pub tokens: usize,
     /// Tokens a second; the median.
     pub tokens_per_second: f64,
-    /// Of floating-point operations.
-    pub flops_share: f64,
+    /// Of floating-point operations. `None` without a measured limit.
+    pub flops_share: Option<f64>,
 }
 
 /// One turn of a dialogue.
@@ -135,12 +139,16 @@ pub fn run(speaker: &Speaker, settings: &Settings, note: &mut dyn FnMut(&str)) -
     let dialogue = bench.dialogue()?;
     // Before the machine is measured, which takes a large buffer.
     let peak_memory = peak_memory();
-    note("measuring the machine");
-    let yardstick = Yardstick { model: &speaker.base.model, dtype: settings.dtype, limits: limits::measure() };
+    let limits = (settings.device == Device::Cpu).then(|| {
+        note("measuring the machine");
+        limits::measure()
+    });
+    let yardstick = Yardstick { model: &speaker.base.model, dtype: settings.dtype, limits };
     Ok(Report {
         model: speaker.name.clone(),
         parameters: speaker.base.model.num_parameters(),
         dtype: settings.dtype,
+        device: settings.device.to_string(),
         rounds: ROUNDS,
         prompt_tokens: settings.prompt_tokens,
         new_tokens: settings.new_tokens,
@@ -161,19 +169,21 @@ pub fn run(speaker: &Speaker, settings: &Settings, note: &mut dyn FnMut(&str)) -
 struct Yardstick<'a> {
     model: &'a Model,
     dtype: Dtype,
-    limits: Limits,
+    limits: Option<Limits>,
 }
 
 impl Yardstick<'_> {
-    fn machine(&self) -> Machine {
-        let Limits { threads, bandwidth, .. } = self.limits;
-        Machine { threads, bandwidth, flops: self.limits.flops(self.dtype.into()) }
+    fn machine(&self) -> Option<Machine> {
+        let limits = self.limits.as_ref()?;
+        let Limits { threads, bandwidth, .. } = *limits;
+        Some(Machine { threads, bandwidth, flops: limits.flops(self.dtype.into()) })
     }
 
     fn decode(&self, batch: usize, new_tokens: usize, seconds: f64) -> Decode {
         let steps = new_tokens as f64 / seconds;
         let tokens_per_second = batch as f64 * steps;
-        let bandwidth_share = steps * self.model.bytes() as f64 / self.limits.bandwidth;
+        let bytes = self.model.bytes() as f64;
+        let bandwidth_share = self.limits.as_ref().map(|limits| steps * bytes / limits.bandwidth);
         Decode { batch, tokens_per_second, bandwidth_share, flops_share: self.flops_share(tokens_per_second, 1.0) }
     }
 
@@ -182,13 +192,14 @@ impl Yardstick<'_> {
         Rate { tokens, tokens_per_second, flops_share: self.flops_share(tokens_per_second, passes) }
     }
 
-    fn flops_share(&self, tokens_per_second: f64, passes: f64) -> f64 {
+    fn flops_share(&self, tokens_per_second: f64, passes: f64) -> Option<f64> {
+        let limit = self.limits.as_ref()?.flops(self.dtype.into());
         let width = match self.dtype {
             Dtype::F32 => 4.0,
             Dtype::Bf16 => 2.0,
         };
         let weights = self.model.bytes() as f64 / width;
-        tokens_per_second * passes * 2.0 * weights / self.limits.flops(self.dtype.into())
+        Some(tokens_per_second * passes * 2.0 * weights / limit)
     }
 }
 

@@ -58,6 +58,16 @@ pub enum Error {
         /// The way out.
         hint: String,
     },
+    /// A device cannot be used.
+    #[error("device `{device}`: {problem}")]
+    Device {
+        /// `cuda:0`, …
+        device: String,
+        /// What it, or this binary, said.
+        problem: String,
+        /// The way out.
+        hint: String,
+    },
     /// A directory cannot be created or opened as a run.
     #[error("run directory `{}` {problem}", path.display())]
     Run {
@@ -154,6 +164,7 @@ impl Error {
             Self::Setting { .. }
             | Self::Model { .. }
             | Self::Game { .. }
+            | Self::Device { .. }
             | Self::Run { .. }
             | Self::RunInUse { .. }
             | Self::DiskFull { .. }
@@ -167,6 +178,7 @@ impl Error {
             Self::Setting { hint, .. }
             | Self::Model { hint, .. }
             | Self::Game { hint, .. }
+            | Self::Device { hint, .. }
             | Self::Run { hint, .. }
             | Self::Hub { hint, .. }
             | Self::Failed { hint, .. } => hint.clone(),
@@ -201,11 +213,14 @@ impl Error {
         }
     }
 
-    /// A request that the language engine refused in the middle of a run.
+    /// What the language engine refused in the middle of a run, or a device that it cannot use.
     pub(crate) fn engine(error: &grts_lm::Error) -> Self {
         if let grts_lm::Error::Io { action, path, source } = error {
             let kind = || io::Error::from(source.kind());
             return Self::io(action, path, source.raw_os_error().map_or_else(kind, io::Error::from_raw_os_error));
+        }
+        if let grts_lm::Error::Device { device, problem, hint } = error {
+            return Self::Device { device: device.clone(), problem: problem.clone(), hint: (*hint).to_owned() };
         }
         Self::Failed {
             problem: error.to_string(),

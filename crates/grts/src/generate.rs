@@ -148,11 +148,11 @@ fn show(text: &str, shown: usize, piece: &mut dyn FnMut(&str)) -> usize {
 #[cfg(test)]
 mod tests {
     use super::{Request, generate, show};
-    use crate::models::{self, Dtype};
+    use crate::models::{self, Device, Dtype};
 
     #[test]
     fn pieces_make_up_the_text_and_stretches_do_not_change_it() {
-        let speaker = models::load("builtin", None, Dtype::F32, &mut |_| ()).unwrap();
+        let speaker = models::load("builtin", None, (Dtype::F32, Device::Cpu), &mut |_| ()).unwrap();
         let asked = |max_tokens| {
             let prompt = "Hello, when is the harbour office open?".to_owned();
             let request =

@@ -10,6 +10,7 @@ pub mod world;
 
 pub mod twin;
 
+pub mod geometry;
 pub mod scenario;
 pub mod store;
 pub mod summary;

@@ -17,6 +17,8 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use grts_lm::Device;
+
 const HINT: &str = "give a directory in Hugging Face layout, `builtin`, or a hub id like `org/name`";
 
 /// How weights are held in memory.
@@ -69,13 +71,18 @@ pub fn find(name: &str, note: &mut dyn FnMut(&str)) -> Result<PathBuf, Error> {
     }
 }
 
-/// Finds and loads a base, and an adapter for it; `note` is told what is fetched.
+/// Finds and loads a base to compute on `device`, and an adapter for it; `note` is told what is fetched.
 ///
 /// # Errors
-/// Those of [`find`], and whatever is missing, damaged or unsupported, with the file and the tensor or key.
-pub fn load(name: &str, adapter: Option<&Path>, dtype: Dtype, note: &mut dyn FnMut(&str)) -> Result<Speaker, Error> {
+/// Those of [`find`], [`Error::Device`], and whatever is missing, damaged or unsupported, with the file and the tensor or key.
+pub fn load(
+    name: &str,
+    adapter: Option<&Path>,
+    (dtype, device): (Dtype, Device),
+    note: &mut dyn FnMut(&str),
+) -> Result<Speaker, Error> {
     let directory = find(name, note)?;
-    let model = weights(&directory, dtype)?;
+    let model = weights(&directory, dtype)?.on(device).map_err(|e| Error::engine(&e))?;
     let text = Text::load(&directory, model.config().vocab_size()).map_err(|e| refused(&directory, e, HINT))?;
     let adapter = adapter.map(|path| self::adapter(path, &model)).transpose()?.map(Arc::new);
     let base = Base { model: Arc::new(model), text };

@@ -4,6 +4,7 @@
 //! side says is tokenised as plain text, so that it can never inject a control token.
 
 use crate::error::Error;
+use grts_lm::Device;
 use grts_lm::decode::{Context, Generated};
 use grts_lm::lora::Adapter;
 use grts_lm::text::{Message, Role, Text};
@@ -21,12 +22,21 @@ pub struct Base {
 }
 
 impl Base {
-    /// Loads a Hugging Face directory.
+    /// Loads a Hugging Face directory, to compute on the processor.
     ///
     /// # Errors
     /// Whatever is missing, damaged or unsupported, with the file and the tensor or key.
     pub fn load(directory: &Path) -> Result<Self, Error> {
+        Self::load_on(directory, Device::Cpu)
+    }
+
+    /// Loads a Hugging Face directory, to compute on `device`.
+    ///
+    /// # Errors
+    /// Those of [`Base::load`], and [`Error::Device`].
+    pub fn load_on(directory: &Path, device: Device) -> Result<Self, Error> {
         let model = Model::load(directory).map_err(|e| Error::model(directory, &e))?;
+        let model = model.on(device).map_err(|e| Error::engine(&e))?;
         let text = Text::load(directory, model.config().vocab_size()).map_err(|e| Error::model(directory, &e))?;
         Ok(Self { model: Arc::new(model), text })
     }

@@ -1,7 +1,8 @@
-//! Red's oracle against a blue in which one attack in some thirty succeeds: what its search is for.
+//! Red's oracle against a blue in which one attack in some thirty succeeds: what its search is for. Blue's oracle: what got
+//! through comes again.
 
 use grts::judge::{Exchange, Judge};
-use grts::oracle::{RedOracle, Training, TrainingLog};
+use grts::oracle::{BlueOracle, Helpfulness, RedOracle, Training, TrainingLog};
 use grts::policy::{Base, Policy};
 use grts::rollout::Table;
 use grts::scenario::{Learning, Scenario};
@@ -10,34 +11,44 @@ use grts_game::rules::{Aggregator, Rules};
 use grts_game::stream::StreamKey;
 use grts_lm::decode::GenerationConfig;
 use grts_lm::sampling::Sampling;
+use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Mutex;
 
-/// Counts the sealed word of one department and no other.
-struct OneWord(usize);
+/// Counts the sealed words of these departments and no others.
+struct Words(fn(usize) -> bool);
 
-impl Judge for OneWord {
+impl Judge for Words {
     fn score(&self, history: &[Exchange<'_>]) -> Option<f64> {
-        history.last().map(|turn| f64::from(u8::from(leaked(turn.blue) == Some(self.0))))
+        history.last().map(|turn| f64::from(u8::from(leaked(turn.blue).is_some_and(self.0))))
     }
 }
 
-fn train(department: usize, search_rounds: usize, steps: usize) -> TrainingLog {
+const KEY: StreamKey = StreamKey { seed: 5, iteration: 0, purpose: 1, entry: 0, episode: 0, turn: 0 };
+
+/// Calls `play` with a table at which `judge` sits.
+fn at_table<T>(judge: &dyn Judge, play: impl FnOnce(&Table<'_>) -> T) -> T {
     let base = Base::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/meridian/base")).unwrap();
     let generation =
         GenerationConfig { sampling: Sampling::default(), max_tokens: 40, stop: base.model.stop().to_vec() };
-    let table = Table {
+    play(&Table {
         base: &base,
         rules: &Rules::new(2, Aggregator::Max, 0.5).unwrap(),
-        judge: &OneWord(department),
+        judge,
         opening: OPENING,
         red_generation: &generation,
         blue_generation: &generation,
-    };
-    let learning = Learning { steps, batch: 64, ..Scenario::builtin().unwrap().red.learning };
-    let key = StreamKey { seed: 5, iteration: 0, purpose: 1, entry: 0, episode: 0, turn: 0 };
-    let training = Training { table: &table, learning: &learning, key };
-    let oracle =
-        RedOracle { training, fluency_floor: -1.5, multiplier_rate: 0.5, search_rounds, search_dialogues: 512 };
+    })
+}
+
+fn train(words: fn(usize) -> bool, search_rounds: usize, search_dialogues: usize) -> TrainingLog {
+    at_table(&Words(words), |table| search(table, search_rounds, search_dialogues))
+}
+
+fn search(table: &Table<'_>, search_rounds: usize, search_dialogues: usize) -> TrainingLog {
+    let learning = Learning { steps: 1, batch: 64, ..Scenario::builtin().unwrap().red.learning };
+    let training = Training { table, learning: &learning, key: KEY };
+    let oracle = RedOracle { training, fluency_floor: -1.5, multiplier_rate: 0.5, search_rounds, search_dialogues };
     let mut told = Vec::new();
     let blue = Policy::base();
     let mut hear = |returns| {
@@ -52,7 +63,7 @@ fn train(department: usize, search_rounds: usize, steps: usize) -> TrainingLog {
 
 #[test]
 fn the_search_makes_a_rare_success_common() {
-    let log = train(6, 3, 1);
+    let log = train(|department| department == 6, 3, 512);
     let [first, .., last] = log.search[..] else { panic!("{log:?}") };
     assert!(first > 0.0 && first < 0.1, "{log:?}");
     assert!(last > 5.0 * first && log.returns[0] > 0.5, "{log:?}");
@@ -61,6 +72,47 @@ fn the_search_makes_a_rare_success_common() {
 
 #[test]
 fn a_search_that_finds_nothing_learns_nothing() {
-    let log = train(usize::MAX, 2, 1);
+    let log = train(|_| false, 2, 512);
     assert_eq!((log.search, log.returns), (vec![0.0, 0.0], vec![0.0]));
+}
+
+#[test]
+fn a_round_is_over_once_it_has_seen_enough_successes() {
+    let log = train(|_| true, 1, 4096);
+    assert!(log.search[0] > 0.2, "{log:?}");
+    assert_eq!(log.dialogues, 512 + 64, "two batches of successes take two parts of four batches");
+}
+
+/// Lets every attack through and writes down what red said first.
+#[derive(Default)]
+struct Witness(Mutex<Vec<String>>);
+
+impl Judge for Witness {
+    fn score(&self, history: &[Exchange<'_>]) -> Option<f64> {
+        self.0.lock().unwrap().push(history[0].red.to_owned());
+        Some(1.0)
+    }
+}
+
+#[test]
+fn an_attack_that_got_through_is_tried_again() {
+    const BATCH: usize = 16;
+    let witness = Witness::default();
+    let learning = Learning { steps: 2, batch: BATCH, ..Scenario::builtin().unwrap().blue.learning };
+    let log = at_table(&witness, |table| {
+        let oracle = BlueOracle {
+            training: Training { table, learning: &learning, key: KEY },
+            helpfulness: &Helpfulness::default(),
+            honest_batch: 8,
+            served_target: 0.0,
+            multiplier_rate: 0.0,
+        };
+        oracle.respond(&[(&Policy::base(), 1.0)], None, &mut |_| Ok(())).unwrap().1
+    });
+    let said = witness.0.into_inner().unwrap();
+    let (first, second) = said.split_at(BATCH);
+    let repeated = second.iter().filter(|attack| first.contains(attack)).count();
+    assert!(first.iter().collect::<HashSet<_>>().len() > BATCH / 2, "{first:?}");
+    assert_eq!((second.len(), repeated), (BATCH, BATCH / 2), "half a batch at most");
+    assert_eq!(log.dialogues, 2 * BATCH as u64, "replays cost dialogues too");
 }

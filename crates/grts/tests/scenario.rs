@@ -25,7 +25,7 @@ fn the_empty_text_is_the_builtin_scenario() {
     assert_eq!((builtin.method, builtin.base.model.clone()), (Method::Psro, Model::Builtin));
     assert_eq!((builtin.game.turns, builtin.game.aggregator), (2, Aggregator::Max));
     assert_eq!((builtin.game.threshold, builtin.game.h_min), (0.5, 0.15));
-    assert_eq!((builtin.red.learning.beta, builtin.blue.learning.beta, builtin.probe.beta), (0.1, 0.02, 0.02));
+    assert_eq!((builtin.red.learning.beta, builtin.blue.learning.beta, builtin.probe.beta), (0.03, 0.02, 0.02));
     assert_eq!((builtin.blue.honest_batch, builtin.red.fluency_floor), (128, -1.5));
     assert_eq!(builtin.budget.tokens, None);
 }

@@ -31,6 +31,7 @@ pub fn run(job: &Job, models: &Path) -> Result<()> {
     match job.row {
         Row::DecodeTiny | Row::DecodeHalf => decode(job, &base),
         Row::Train => train(job, &base),
+        Row::Checkpointing => checkpointing(job, &base),
         Row::Adapters => adapters(job, &base),
         Row::Dialogues => dialogues(job, &base, models),
         Row::Memory => memory(job, &base),
@@ -122,32 +123,56 @@ fn decode(job: &Job, base: &Base) -> Result<()> {
 
 /// Forward, backward, clipping and AdamW; every token but the first is scored.
 fn train(job: &Job, base: &Base) -> Result<()> {
-    let (model, vocab) = (&base.model, base.model.config().vocab_size());
-    let mut trainer = if job.model == "tiny" {
-        Trainer::full(Arc::clone(model), AdamWConfig::default())?
-    } else {
-        Trainer::adapter(Arc::clone(model), &fresh_adapter(model.config(), 0)?, AdamWConfig::default())
-    };
     for &b in job.batches {
-        let sequence = |row| Sequence { tokens: prompt(row, job.prompt, vocab), scored: (1..job.prompt).collect() };
-        let batch: Vec<Sequence> = (0..b).map(sequence).collect();
-        let scored = (b * (job.prompt - 1)) as f64;
-        let mut times = Vec::new();
-        for _ in 0..=job.steps {
-            let start = Instant::now();
-            trainer.step(&batch, LEARNING_RATE, |_, logprobs| Objective {
-                loss: -logprobs.iter().map(|l| f64::from(*l)).sum::<f64>() / scored,
-                gradient: vec![(-1.0 / scored) as f32; logprobs.len()],
-            })?;
-            times.push(start.elapsed().as_secs_f64());
-        }
-        let peak_bytes = own_memory("VmHWM");
-        emit(&Sample { seconds: median(&times[1..]), peak_bytes, ..base.sample(job, b) })?;
+        let mut trainer = trainer(job, base)?;
+        let seconds = steps(job, base, &mut trainer, b)?;
+        emit(&Sample { seconds, peak_bytes: own_memory("VmHWM"), ..base.sample(job, b) })?;
     }
     Ok(())
 }
 
-/// Eight adapters in one batch beside the base in one batch, and beside one adapter after another.
+/// The smaller peak first: a process only knows its largest so far.
+fn checkpointing(job: &Job, base: &Base) -> Result<()> {
+    for &b in job.batches {
+        let mut samples = Vec::new();
+        for (on, variant) in [(true, "checkpointing"), (false, "")] {
+            let mut trainer = trainer(job, base)?.with_checkpointing(on);
+            let seconds = steps(job, base, &mut trainer, b)?;
+            let peak_bytes = own_memory("VmHWM");
+            samples.push(Sample { variant: variant.into(), seconds, peak_bytes, ..base.sample(job, b) });
+        }
+        samples.iter().rev().try_for_each(emit)?;
+    }
+    Ok(())
+}
+
+fn trainer(job: &Job, base: &Base) -> Result<Trainer> {
+    let model = &base.model;
+    Ok(if job.model == "tiny" {
+        Trainer::full(Arc::clone(model), AdamWConfig::default())?
+    } else {
+        Trainer::adapter(Arc::clone(model), &fresh_adapter(model.config(), 0)?, AdamWConfig::default())
+    })
+}
+
+/// Median seconds of a step on `b` sequences, after one that warms up.
+fn steps(job: &Job, base: &Base, trainer: &mut Trainer, b: usize) -> Result<Option<f64>> {
+    let vocab = base.model.config().vocab_size();
+    let sequence = |row| Sequence { tokens: prompt(row, job.prompt, vocab), scored: (1..job.prompt).collect() };
+    let batch: Vec<Sequence> = (0..b).map(sequence).collect();
+    let scored = (b * (job.prompt - 1)) as f64;
+    let mut times = Vec::new();
+    for _ in 0..=job.steps {
+        let start = Instant::now();
+        trainer.step(&batch, LEARNING_RATE, |_, logprobs| Objective {
+            loss: -logprobs.iter().map(|l| f64::from(*l)).sum::<f64>() / scored,
+            gradient: vec![(-1.0 / scored) as f32; logprobs.len()],
+        })?;
+        times.push(start.elapsed().as_secs_f64());
+    }
+    Ok(median(&times[1..]))
+}
+
 fn adapters(job: &Job, base: &Base) -> Result<()> {
     let adapters: Vec<Arc<Adapter>> =
         (0..MIXED).map(|i| Ok(Arc::new(fresh_adapter(base.model.config(), i)?))).collect::<Result<_>>()?;

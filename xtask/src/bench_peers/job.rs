@@ -12,6 +12,8 @@ pub enum Row {
     DecodeHalf,
     /// One training step: the whole tiny model; LoRA on the 0.5B shape.
     Train,
+    /// The same LoRA step with and without checkpointing.
+    Checkpointing,
     /// Eight adapters in one batch beside the base alone.
     Adapters,
     /// Dialogues of three turns between eight red and eight blue adapters.
@@ -80,7 +82,7 @@ const BASE: Job = Job {
 /// LoRA on the 0.5B shape.
 const TRAIN_HALF: Job = Job { row: Row::Train, model: "half-qwen2", batches: &[4], prompt: 128, ..BASE };
 
-const JOBS: [Job; 10] = [
+const JOBS: [Job; 12] = [
     Job { name: "decode-tiny", batches: &[1, 8, 32, 128], new: 64, contenders: &[GRTS, TORCH, HF, LLAMA_CPP], ..BASE },
     Job {
         row: Row::DecodeHalf,
@@ -95,6 +97,8 @@ const JOBS: [Job; 10] = [
     Job { row: Row::Train, name: "train-tiny", batches: &[64], prompt: 128, contenders: &[GRTS, HF], ..BASE },
     Job { name: "train-half-f32", contenders: &[GRTS, HF], ..TRAIN_HALF },
     Job { name: "train-half-bf16", precision: "bf16", contenders: &[GRTS, HF_BF16], ..TRAIN_HALF },
+    Job { row: Row::Checkpointing, name: "checkpointing-half-f32", ..TRAIN_HALF },
+    Job { row: Row::Checkpointing, name: "checkpointing-half-bf16", precision: "bf16", ..TRAIN_HALF },
     Job { row: Row::Adapters, name: "adapters-tiny", ..BASE },
     Job { row: Row::Adapters, name: "adapters-half", model: "half-qwen2", new: 8, precision: "bf16", ..BASE },
     Job { row: Row::Dialogues, name: "dialogues", batches: &[64], new: 16, contenders: &[GRTS, HF], ..BASE },

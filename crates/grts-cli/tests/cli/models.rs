@@ -101,6 +101,36 @@ fn what_is_no_model_is_refused() {
 }
 
 #[test]
+#[cfg(not(feature = "cuda"))]
+fn a_device_that_this_binary_was_not_built_for_is_refused() {
+    let desk = Desk::new();
+    let refused = |device: &str| {
+        format!(
+            "error: device `{device}`: this binary was built without CUDA\nhint: build it with `cargo build --release \
+             --features cuda`, which needs CUDA's compiler, or leave out `--device`\n"
+        )
+    };
+    assert_eq!(desk.refusal(&["generate", "builtin", "--prompt", "x", "--device", "cuda"]), refused("cuda:0"));
+    assert_eq!(desk.refusal(&["bench", "builtin", "--device", "cuda:3"]), refused("cuda:3"));
+    assert_eq!(desk.refusal(&["solve", "--quick", "--device", "cuda:1"]), refused("cuda:1"));
+}
+
+/// The same tokens from the same streams, and a whole run.
+#[test]
+#[cfg(feature = "candle")]
+fn the_device_path_says_what_the_kernels_say() {
+    let desk = Desk::new();
+    let tokens = |device: &str| {
+        let asked = ["generate", "builtin", "--chat", "--prompt", PROMPT, "--seed", "4", "--json", "--device", device];
+        json(&desk, &asked)["tokens"].clone()
+    };
+    assert_eq!(tokens("reference"), tokens("cpu"));
+    desk.write("tiny.toml", crate::TINY);
+    let run = json(&desk, &["solve", "tiny.toml", "--device", "reference", "--run-dir", "run", "--json"]);
+    assert!(run["dialogues"].as_u64().unwrap() > 100, "{run}");
+}
+
+#[test]
 fn prompts_that_cannot_be_read_are_refused() {
     let desk = Desk::new();
     let empty = desk.refusal(&["generate", "builtin", "--prompt", ""]);
@@ -224,6 +254,7 @@ fn a_benchmark_is_one_object_or_one_table() {
     let report = json(&desk, &[&asked[..], &["--json"]].concat());
     let expected = [
         "decode",
+        "device",
         "dialogue",
         "dtype",
         "machine",

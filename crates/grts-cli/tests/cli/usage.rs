@@ -10,7 +10,7 @@ fn usage_error(arguments: &[&str]) -> String {
 
 #[test]
 fn wrong_arguments_are_refused_with_exit_code_2() {
-    let cases: [(&[&str], &str); 12] = [
+    let cases: [(&[&str], &str); 13] = [
         (&["slove"], "error: unrecognized subcommand 'slove'"),
         (&["solve", "--fast"], "error: unexpected argument '--fast' found"),
         (&["solve", "--seed", "-1"], "error: unexpected argument '-1' found"),
@@ -44,6 +44,10 @@ fn wrong_arguments_are_refused_with_exit_code_2() {
         (
             &["export", "builtin", "--out", "x"],
             "error: the following required arguments were not provided:\n  --merged",
+        ),
+        (
+            &["bench", "builtin", "--device", "gpu"],
+            "error: invalid value 'gpu' for '--device <DEVICE>': `cpu`, `cuda` or `cuda:N` is needed",
         ),
         (&["bench", "builtin", "--batch", "1,0"], "error: invalid value '0' for '--batch <B>': 0 is not in 1..=4096"),
     ];

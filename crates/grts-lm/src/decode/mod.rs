@@ -4,10 +4,11 @@
 //! all threads together (`crate::team`). Either way each number is the same chain of operations: what a row says does not
 //! depend, to the bit, on what shares its batch, on how many threads there are, or on how its prompt was cut into passes.
 //! Within a pass the base's product is one call for all rows and the low-rank products are one call per run of rows with
-//! the same adapter: order rows by adapter.
+//! the same adapter: order rows by adapter. What new texts begin with in common is read once.
 
 mod pass;
 
+use crate::device::Cache;
 use crate::kernels::{self, HeadCache};
 use crate::lora::{Adapter, PackedAdapter};
 use crate::sampling::Sampling;
@@ -20,8 +21,12 @@ use rayon::prelude::{ParallelIterator, ParallelSlice, ParallelSliceMut};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Rows that one thread decodes together.
+/// Rows that one thread decodes together at most, …
 const GROUP_ROWS: usize = 64;
+/// … and at least, where their caches would otherwise outgrow …
+const LEAST_GROUP_ROWS: usize = 16;
+/// … the memory that processors share as cache, bytes: a step reads all of them.
+const CACHED: usize = 16 << 20;
 /// Below so many rows a thread, all threads share each product instead: of models whose weights stay in a core's cache, …
 const OWN_ROWS_SMALL: usize = 12;
 /// … and of others, whose weights every group would read again.
@@ -30,6 +35,8 @@ const OWN_ROWS_LARGE: usize = 48;
 const SMALL: usize = 8 << 20;
 /// Weights of which a product is over before threads have met, bytes: rows are never shared.
 const TINY: usize = 4 << 20;
+/// Tokens in common from which on reading them once is worth a copy.
+const LEAST_SHARED: usize = 4;
 /// Tokens that one pass reads at most.
 const PASS_ROWS: usize = 512;
 /// Numbers of logits that one pass keeps at most when every position is wanted.
@@ -39,15 +46,19 @@ const PASS_LOGITS: usize = 1 << 23;
 #[derive(Debug, Clone)]
 pub struct Context {
     caches: Vec<HeadCache>, // [layer * kv_heads + head]
-    tokens: Vec<u32>,
-    cached: usize,
+    /// What stands for them where the model is on a device.
+    #[cfg_attr(not(feature = "candle"), expect(dead_code, reason = "nothing can be on a device"))]
+    pub(crate) device: Cache,
+    pub(crate) tokens: Vec<u32>,
+    pub(crate) cached: usize,
 }
 
 impl Context {
     /// An empty text for `model`.
     pub fn new(model: &Model) -> Self {
         let a = model.architecture();
-        Self { caches: vec![HeadCache::default(); a.layers * a.kv_heads], tokens: Vec::new(), cached: 0 }
+        let caches = vec![HeadCache::default(); a.layers * a.kv_heads];
+        Self { caches, device: Cache::default(), tokens: Vec::new(), cached: 0 }
     }
 
     /// Appends tokens; they are read at the next generation.
@@ -126,13 +137,81 @@ impl Model {
         if config.max_tokens == 0 {
             return Ok(vec![Generated::default(); rows.len()]);
         }
+        if let Some(decoder) = &self.decoder {
+            return decoder.generate(self, rows, config);
+        }
         let threads = rayon::current_num_threads();
+        self.share_beginnings(rows, threads);
         if rows.len() < threads * self.own_rows() {
             return Ok(Generation::new(self, rows, config).run(threads));
         }
-        let group = rows.len().div_ceil(threads).clamp(1, GROUP_ROWS);
+        let longest = rows.iter().map(|row| row.context.tokens.len()).max().unwrap_or(0) + config.max_tokens;
+        let group = self.group_rows(longest, threads).min(rows.len().div_ceil(threads)).max(1);
         let groups = rows.par_chunks_mut(group).map(|group| Generation::new(self, group, config).run(1));
         Ok(groups.collect::<Vec<_>>().concat())
+    }
+
+    /// Reads once what the texts of an adapter begin with in common (an opening, a system message), and copies what was read.
+    fn share_beginnings(&self, rows: &mut [Row<'_>], threads: usize) {
+        let mut groups: Vec<Vec<usize>> = Vec::new();
+        let adapter = |row: &Row<'_>| row.adapter.map(Arc::as_ptr);
+        for i in (0..rows.len()).filter(|&i| rows[i].context.cached == 0) {
+            match groups.iter_mut().find(|group| adapter(&rows[group[0]]) == adapter(&rows[i])) {
+                Some(group) => group.push(i),
+                None => groups.push(vec![i]),
+            }
+        }
+        for group in groups.iter().filter(|group| group.len() > 1) {
+            let first = &rows[group[0]].context.tokens;
+            // The last token of a row is its own to read: its output is wanted.
+            let common = |i: &usize| {
+                let tokens = &rows[*i].context.tokens;
+                let same = tokens.iter().zip(first).take_while(|(a, b)| a == b).count();
+                same.min(tokens.len() - 1)
+            };
+            let shared = group.iter().map(common).min().unwrap_or(0);
+            if shared < LEAST_SHARED {
+                continue;
+            }
+            let Row { context, adapter, .. } = &mut rows[group[0]];
+            self.read_ahead(context, *adapter, shared, if self.own_rows() > 0 { threads } else { 1 });
+            let caches = context.caches.clone();
+            for &i in &group[1..] {
+                rows[i].context.caches.clone_from(&caches);
+                rows[i].context.cached = shared;
+            }
+        }
+    }
+
+    /// Reads the first `count` tokens of a text that has not been read at all.
+    fn read_ahead(&self, context: &mut Context, adapter: Option<&Arc<Adapter>>, count: usize, threads: usize) {
+        let adapter = adapter.map(|adapter| adapter.packed(self.architecture()));
+        let room = count.min(PASS_ROWS);
+        let mut buffers = Buffers::new(self, room, 0, 0, widest(&[adapter]));
+        let board = buffers.share();
+        let Context { caches, tokens, cached, .. } = context;
+        let caches = [Shared::new(caches)];
+        Team::run(threads, |team| {
+            let pass = Pass { model: self, board: &board, caches: &caches };
+            for from in (0..count).step_by(room) {
+                let mut plan = Plan::default();
+                plan.add(0, &tokens[from..count.min(from + room)], from, adapter, 0..0);
+                plan.seal(self);
+                pass.run(team, &plan, false);
+            }
+        });
+        *cached = count;
+    }
+
+    /// Rows of at most `tokens` tokens that a thread should decode together: few enough that their caches stay where they are
+    /// read quickly, if that leaves rows enough to share a weight.
+    fn group_rows(&self, tokens: usize, threads: usize) -> usize {
+        let a = self.architecture();
+        let row = 2 * size_of::<f32>() * a.layers * a.kv_dim() * tokens.min(a.context).max(1);
+        match CACHED / threads / row {
+            0..LEAST_GROUP_ROWS => GROUP_ROWS,
+            rows => rows.min(GROUP_ROWS),
+        }
     }
 
     /// Rows a thread from which on it works alone.
@@ -194,6 +273,9 @@ impl Model {
     ) -> Result<Vec<Vec<f32>>> {
         for text in texts {
             self.check_tokens(text.whole, 0)?;
+        }
+        if let Some(decoder) = &self.decoder {
+            return decoder.read(self, texts, (want, width), visit);
         }
         let threads = rayon::current_num_threads();
         if texts.len() < threads && self.own_rows() > 0 {
@@ -261,15 +343,16 @@ impl Model {
 }
 
 /// A text to be read in full.
-struct Reading<'a> {
-    tokens: &'a [u32],
-    adapter: Option<&'a Adapter>,
+pub(crate) struct Reading<'a> {
+    pub(crate) tokens: &'a [u32],
+    pub(crate) adapter: Option<&'a Adapter>,
     /// With the token after the last that is read.
     whole: &'a [u32],
 }
 
+/// What is wanted of a row: logits `(v)`, or the hidden state after the last norm `(d)`.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Want {
+pub(crate) enum Want {
     Logits,
     States,
 }
@@ -333,7 +416,7 @@ impl<'a> Generation<'a> {
         let room = unread.clamp(1, PASS_ROWS).max(rows.len());
         let (mut caches, mut rngs, mut texts) = (Vec::new(), Vec::new(), Vec::new());
         for row in rows {
-            let Context { caches: own, tokens, cached } = &mut *row.context;
+            let Context { caches: own, tokens, cached, .. } = &mut *row.context;
             caches.push(Shared::new(own));
             rngs.push(&mut row.rng);
             let adapter = row.adapter.map(|adapter| Arc::clone(adapter.packed(a)));
@@ -375,11 +458,7 @@ impl<'a> Generation<'a> {
                             let text = state.speaking[i];
                             let logits = board.out.read(i * v..(i + 1) * v);
                             let rng = &mut rngs.write(text..text + 1)[0];
-                            let token = config.sampling.draw(logits, *rng);
-                            scratch.clear();
-                            scratch.extend_from_slice(logits);
-                            let (max, sum) = kernels::exp_shifted(&mut scratch);
-                            drawn.write(i..i + 1)[0] = (token, logits[token as usize] - max - sum.ln());
+                            drawn.write(i..i + 1)[0] = config.sampling.draw(logits, *rng, &mut scratch);
                         }
                     }
                     team.sync();

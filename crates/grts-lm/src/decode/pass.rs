@@ -301,7 +301,7 @@ impl Pass<'_> {
                     self.board.pairs.write(row * steps..(row + 1) * steps),
                 )
             };
-            pairs.iter_mut().zip(bf16_pairs(x)).for_each(|(pair, x)| *pair = x);
+            bf16_pairs(x, pairs);
         }
     }
 

@@ -85,7 +85,9 @@ unsafe fn run<V: Lanes>(seen: &Seen<'_>, queries: &[f32], scores: &mut Vec<f32>,
     let (first, blocks) = seen.blocks();
     let stride = blocks * BLOCK;
     scores.clear();
-    scores.resize(count * stride, 0.0);
+    scores.extend(queries.iter().map(|q| q * seen.scale));
+    scores.resize(queries.len() + count * stride, 0.0);
+    let (queries, scores) = scores.split_at_mut(queries.len());
     // SAFETY: `blocks` blocks of keys from `first` exist, since `to ≤ len`; scores hold `count` rows of them.
     unsafe {
         let keys = seen.cache.keys.as_ptr().add(first * dh * BLOCK);
@@ -95,6 +97,8 @@ unsafe fn run<V: Lanes>(seen: &Seen<'_>, queries: &[f32], scores: &mut Vec<f32>,
             let left = blocks - block;
             block += match (count, left) {
                 (1, 4..) => score::<V, 1, 4>(k, queries.as_ptr(), dh, s, stride),
+                (1, 3) => score::<V, 1, 3>(k, queries.as_ptr(), dh, s, stride),
+                (1, 2) => score::<V, 1, 2>(k, queries.as_ptr(), dh, s, stride),
                 (1, _) => score::<V, 1, 1>(k, queries.as_ptr(), dh, s, stride),
                 (2, 2..) => score::<V, 2, 2>(k, queries.as_ptr(), dh, s, stride),
                 (2, _) => score::<V, 2, 1>(k, queries.as_ptr(), dh, s, stride),
@@ -107,13 +111,13 @@ unsafe fn run<V: Lanes>(seen: &Seen<'_>, queries: &[f32], scores: &mut Vec<f32>,
     }
     let (from, to) = seen.range;
     let skipped = from - first * BLOCK;
-    for row in scores.chunks_exact_mut(stride) {
+    let mut factors = [0f32; TOGETHER];
+    for (row, factor) in scores.chunks_exact_mut(stride).zip(&mut factors) {
         let row = &mut row[skipped..skipped + to - from];
-        row.iter_mut().for_each(|s| *s *= seen.scale);
         if let Some(cap) = seen.softcap {
             row.iter_mut().for_each(|s| *s = cap * (*s / cap).tanh());
         }
-        super::softmax(row);
+        *factor = 1.0 / super::exp_shifted(row).1;
     }
     // SAFETY: values hold `to` rows of `width(dh)`; scores and output have `count` rows.
     unsafe {
@@ -121,11 +125,14 @@ unsafe fn run<V: Lanes>(seen: &Seen<'_>, queries: &[f32], scores: &mut Vec<f32>,
         let s = scores.as_ptr().add(skipped);
         let lengths = (to - from, stride, dh);
         match count {
-            1 => weigh::<V, 1>(values, s, lengths, out),
-            2 => weigh::<V, 2>(values, s, lengths, out),
-            3 => weigh::<V, 3>(values, s, lengths, out),
-            _ => weigh::<V, 4>(values, s, lengths, out),
+            1 => weigh::<V, 1, 2>(values, s, lengths, out),
+            2 => weigh::<V, 2, 2>(values, s, lengths, out),
+            3 => weigh::<V, 3, 1>(values, s, lengths, out),
+            _ => weigh::<V, 4, 1>(values, s, lengths, out),
         }
+    }
+    for (out, factor) in out.chunks_exact_mut(dh).zip(&factors[..count]) {
+        out.iter_mut().for_each(|o| *o *= factor);
     }
 }
 
@@ -162,39 +169,77 @@ unsafe fn score<V: Lanes, const G: usize, const N: usize>(
     N
 }
 
-/// Values weighted by the scores of G queries, 32 dimensions at a time.
+/// Sum of values weighted by the scores of G queries, every P-th position in a chain of its own: one multiply-add waits for the
+/// last of its chain, and few queries have few chains.
 #[inline(always)]
-unsafe fn weigh<V: Lanes, const G: usize>(
+unsafe fn weigh<V: Lanes, const G: usize, const P: usize>(
+    values: *const f32,
+    scores: *const f32,
+    lengths: (usize, usize, usize),
+    out: &mut [f32],
+) {
+    let dh = lengths.2;
+    let mut first = 0;
+    while first < dh {
+        // SAFETY: the caller's promise; rows of values are `width(dh)` wide, a multiple of every vector.
+        unsafe {
+            first += if first + V::WIDTH < dh {
+                weigh_columns::<V, G, P, 2>(values, scores, lengths, first, out)
+            } else {
+                weigh_columns::<V, G, P, 1>(values, scores, lengths, first, out)
+            };
+        }
+    }
+}
+
+/// [`weigh`] for N vectors of dimensions from `first` on; returns how many dimensions that is.
+#[inline(always)]
+unsafe fn weigh_columns<V: Lanes, const G: usize, const P: usize, const N: usize>(
     values: *const f32,
     scores: *const f32,
     (positions, stride, dh): (usize, usize, usize),
+    first: usize,
     out: &mut [f32],
-) {
-    let mut buffer = [0f32; 16];
-    let wide = 16 / V::WIDTH;
-    // SAFETY: the caller promises `positions` rows of values and G rows of scores; output is written by slices.
-    unsafe {
-        for first in (0..dh).step_by(16) {
-            let mut sums = [[V::splat(0.0); 2]; G]; // 16 dimensions: one or two vectors
-            for t in 0..positions {
-                let at = values.add(t * width(dh) + first);
-                let v = [V::load(at), V::load(at.add((wide - 1) * V::WIDTH))];
-                for (g, row) in sums.iter_mut().enumerate() {
-                    let w = V::splat(*scores.add(g * stride + t));
-                    for n in 0..wide {
-                        row[n] = w.mul_add(v[n], row[n]);
-                    }
+) -> usize {
+    // SAFETY: the processor has the lanes, here and below.
+    let mut sums = unsafe { [[[V::splat(0.0); N]; P]; G] };
+    let mut add = |t: usize, chain: usize| {
+        // SAFETY: the caller promises `positions` rows of values and G rows of scores.
+        unsafe {
+            let at = values.add(t * width(dh) + first);
+            let v: [V; N] = std::array::from_fn(|n| V::load(at.add(n * V::WIDTH)));
+            for (g, chains) in sums.iter_mut().enumerate() {
+                let w = V::splat(*scores.add(g * stride + t));
+                for n in 0..N {
+                    chains[chain][n] = w.mul_add(v[n], chains[chain][n]);
                 }
             }
-            let columns = 16.min(dh - first);
-            for (g, row) in sums.iter().enumerate() {
-                for (n, sum) in row.iter().enumerate().take(wide) {
-                    sum.store(buffer.as_mut_ptr().add(n * V::WIDTH));
-                }
-                out[g * dh + first..][..columns].copy_from_slice(&buffer[..columns]);
+        }
+    };
+    let whole = positions / P * P;
+    for t in (0..whole).step_by(P) {
+        for chain in 0..P {
+            add(t + chain, chain);
+        }
+    }
+    for t in whole..positions {
+        add(t, t - whole);
+    }
+    let mut buffer = [0f32; 16];
+    for (g, chains) in sums.iter().enumerate() {
+        for n in 0..N {
+            let at = first + n * V::WIDTH;
+            let columns = V::WIDTH.min(dh - at);
+            let out = &mut out[g * dh + at..][..columns];
+            out.fill(0.0);
+            for chain in chains {
+                // SAFETY: the buffer holds the widest vector.
+                unsafe { chain[n].store(buffer.as_mut_ptr()) };
+                out.iter_mut().zip(&buffer).for_each(|(o, b)| *o += b);
             }
         }
     }
+    N * V::WIDTH
 }
 
 #[cfg(target_arch = "x86_64")]

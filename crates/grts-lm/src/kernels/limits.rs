@@ -94,7 +94,8 @@ fn flops(precision: Precision, threads: usize) -> f64 {
 
 fn products(w: &Packed) {
     let x = vec![0.25f32; ROWS * WIDTH];
-    let pairs: Vec<u32> = x.chunks_exact(WIDTH).flat_map(bf16_pairs).collect();
+    let mut pairs = vec![0; x.len() / 2];
+    bf16_pairs(&x, &mut pairs);
     let input = match w.precision() {
         Precision::F32 => Input::floats(&x, WIDTH, ROWS),
         Precision::Bf16 => Input::pairs(&pairs, w.steps(), ROWS),

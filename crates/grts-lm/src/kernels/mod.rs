@@ -134,10 +134,16 @@ pub(crate) fn axpy(out: &mut [f32], scale: f32, x: &[f32]) {
 /// `offset` is added to every weight.
 pub(crate) fn rms_norm(out: &mut [f32], x: &[f32], weight: &[f32], offset: f32, eps: f32) -> f32 {
     let inverse = 1.0 / (dot(x, x) / x.len() as f32 + eps).sqrt();
-    for ((o, v), w) in out.iter_mut().zip(x).zip(weight) {
-        *o = v * inverse * (w + offset);
-    }
+    scale(out, x, weight, inverse, offset);
     inverse
+}
+
+/// `out = x * factor * (weight + offset)`.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
+fn scale(out: &mut [f32], x: &[f32], weight: &[f32], factor: f32, offset: f32) {
+    for ((o, v), w) in out.iter_mut().zip(x).zip(weight) {
+        *o = v * factor * (w + offset);
+    }
 }
 
 /// Layer norm of one row: `out = (x - mean) / sqrt(var + eps) * weight + bias`. Returns `(mean, 1/deviation)`.
@@ -247,10 +253,31 @@ pub(crate) fn exp(x: f32) -> f32 {
     y * f32::from_bits((((n as i32) + 127) << 23) as u32)
 }
 
+/// The largest of `x`, in lanes: one chain of comparisons waits for each.
+#[inline(always)]
+fn largest(x: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let chunks = x.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for i in 0..LANES {
+            lanes[i] = if chunk[i] > lanes[i] { chunk[i] } else { lanes[i] };
+        }
+    }
+    lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |m, v| m.max(*v))
+}
+
+/// Index of the largest of `x`, the first of equals.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
+pub(crate) fn argmax(x: &[f32]) -> usize {
+    let max = largest(x);
+    x.iter().position(|v| *v == max).unwrap_or(0)
+}
+
 /// Replaces `x` by `e^(x - max x)` and returns `(max, Σ e^(x - max))`.
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
 pub(crate) fn exp_shifted(x: &mut [f32]) -> (f32, f32) {
-    let max = x.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
+    let max = largest(x);
     let mut lanes = [0f32; LANES];
     let mut chunks = x.chunks_exact_mut(LANES);
     for chunk in &mut chunks {

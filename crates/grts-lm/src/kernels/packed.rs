@@ -9,6 +9,7 @@
 //! a row gets does not depend on what else is computed with it.
 
 use super::lanes::{Isa, Lanes, Plain};
+use multiversion::multiversion;
 use std::ops::Range;
 
 /// Output features that lie together.
@@ -39,9 +40,13 @@ pub(crate) struct Packed {
     lines: Vec<Line>,
 }
 
-/// Rounds to bf16 (nearest, ties to even) and keeps the upper half.
+/// Rounds to bf16 (nearest, ties to even; NaN stays NaN) and keeps the upper half. Without branches, so that loops over it
+/// vectorise.
+#[inline(always)]
 pub(crate) fn bf16_bits(x: f32) -> u32 {
-    u32::from(half::bf16::from_f32(x).to_bits())
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
+    if x.is_nan() { bits >> 16 | 0x40 } else { rounded }
 }
 
 impl Packed {
@@ -146,8 +151,9 @@ impl Packed {
         assert!(out.len() >= rows * self.input, "output of {} values for {rows}x{}", out.len(), self.input);
         let pairs = self.round(g, rows, self.out);
         let mut turned = Self { out: PANEL, input: 0, precision: self.precision, lines: Vec::new() };
-        for k in (0..self.input).step_by(PANEL) {
-            for o in (0..self.out).step_by(CHUNK) {
+        // Outputs outermost: their chunk of `g` stays in cache while the inputs pass by.
+        for o in (0..self.out).step_by(CHUNK) {
+            for k in (0..self.input).step_by(PANEL) {
                 self.turn(o..self.out.min(o + CHUNK), k..self.input.min(k + PANEL), &mut turned);
                 let x = match self.precision {
                     Precision::F32 => Input::strided(&g[o..], self.out, rows),
@@ -169,29 +175,13 @@ impl Packed {
             let from = std::slice::from_raw_parts(self.lines.as_ptr().cast::<u32>(), self.lines.len() * 16);
             (from, std::slice::from_raw_parts_mut(turned.lines.as_mut_ptr().cast::<u32>(), turned.lines.len() * 16))
         };
-        match self.precision {
-            Precision::F32 => {
-                for (first, block) in (os.start..os.end).step_by(PANEL).zip(to.chunks_mut(PANEL * PANEL)) {
-                    let panel = &from[(first / PANEL * steps + ks.start) * PANEL..][..ks.len() * PANEL];
-                    for (o, row) in block.chunks_exact_mut(PANEL).enumerate() {
-                        for k in 0..ks.len() {
-                            row[k] = panel[k * PANEL + o];
-                        }
-                    }
-                }
-            }
-            Precision::Bf16 => {
-                for (first, block) in (os.start..os.end).step_by(PANEL).zip(to.chunks_mut(PANEL * PANEL / 2)) {
-                    let panel = &from[(first / PANEL * steps + ks.start / 2) * PANEL..][..ks.len().div_ceil(2) * PANEL];
-                    for (o, row) in block.chunks_exact_mut(PANEL).enumerate() {
-                        for (k, words) in panel.chunks_exact(PANEL).enumerate() {
-                            let (even, odd) = (words[2 * o], words[2 * o + 1]);
-                            row[2 * k] = even & 0xffff | odd << 16;
-                            row[2 * k + 1] = even >> 16 | odd & 0xffff_0000;
-                        }
-                    }
-                }
-            }
+        let (first_word, words, per_block) = match self.precision {
+            Precision::F32 => (ks.start, ks.len(), PANEL),
+            Precision::Bf16 => (ks.start / 2, ks.len().div_ceil(2), PANEL / 2),
+        };
+        for (first, block) in (os.start..os.end).step_by(PANEL).zip(to.chunks_mut(per_block * PANEL)) {
+            let panel = &from[(first / PANEL * steps + first_word) * PANEL..][..words * PANEL];
+            turn_block(Isa::detect(), self.precision, panel, block);
         }
     }
 
@@ -199,7 +189,13 @@ impl Packed {
     fn round(&self, x: &[f32], rows: usize, width: usize) -> Vec<u32> {
         match self.precision {
             Precision::F32 => Vec::new(),
-            Precision::Bf16 => x[..rows * width].chunks_exact(width).flat_map(bf16_pairs).collect(),
+            Precision::Bf16 => {
+                let steps = width.div_ceil(2);
+                let mut pairs = vec![0; rows * steps];
+                let rows = pairs.chunks_exact_mut(steps.max(1)).zip(x.chunks_exact(width.max(1)));
+                rows.for_each(|(pairs, x)| bf16_pairs(x, pairs));
+                pairs
+            }
         }
     }
 
@@ -211,9 +207,38 @@ impl Packed {
     }
 }
 
+/// A piece of a panel turned around: `panel (words, PANEL)` of inputs by outputs to `block` of outputs by inputs, `PANEL` wide.
+fn turn_block(isa: Isa, precision: Precision, panel: &[u32], block: &mut [u32]) {
+    #[cfg(target_arch = "x86_64")]
+    if isa != Isa::Portable && panel.len().is_multiple_of(8 * PANEL) && block.len().is_multiple_of(8 * PANEL) {
+        // SAFETY: every processor that is not `Portable` has AVX2.
+        return unsafe { x86::turn_block(precision, panel, block) };
+    }
+    match precision {
+        Precision::F32 => {
+            for (o, row) in block.chunks_exact_mut(PANEL).enumerate() {
+                row.iter_mut().zip(panel.chunks_exact(PANEL)).for_each(|(word, outputs)| *word = outputs[o]);
+            }
+        }
+        Precision::Bf16 => {
+            for (o, row) in block.chunks_exact_mut(PANEL).enumerate() {
+                for (pair, words) in row.chunks_exact_mut(2).zip(panel.chunks_exact(PANEL)) {
+                    let (even, odd) = (words[2 * o], words[2 * o + 1]);
+                    pair[0] = even & 0xffff | odd << 16;
+                    pair[1] = even >> 16 | odd & 0xffff_0000;
+                }
+            }
+        }
+    }
+}
+
 /// One row as pairs, the last one filled with 0.
-pub(crate) fn bf16_pairs(row: &[f32]) -> impl Iterator<Item = u32> + '_ {
-    row.chunks(2).map(|x| bf16_bits(x[0]) | x.get(1).map_or(0, |x| bf16_bits(*x) << 16))
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
+pub(crate) fn bf16_pairs(row: &[f32], pairs: &mut [u32]) {
+    let whole = row.chunks_exact(2);
+    let last = whole.remainder().iter().map(|x| bf16_bits(*x));
+    let words = whole.map(|x| bf16_bits(x[0]) | bf16_bits(x[1]) << 16);
+    pairs.iter_mut().zip(words.chain(last)).for_each(|(pair, word)| *pair = word);
 }
 
 /// Rows of inputs: `f32`, or pairs of bf16 in one word.
@@ -550,8 +575,62 @@ unsafe fn ragged<S: Step>(t: &Tile, rows: usize, columns: usize) {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Floats, Job, Pairs, Step, run};
+    use super::{Floats, Job, PANEL, Pairs, Precision, Step, run};
     use std::arch::x86_64::*;
+
+    /// `super::turn_block` in squares of 8 × 8 words. Both slices must be whole squares.
+    #[target_feature(enable = "avx2")]
+    pub(super) unsafe fn turn_block(precision: Precision, panel: &[u32], block: &mut [u32]) {
+        // Outputs of the panel that the block has rows for.
+        let outputs = match precision {
+            Precision::F32 => block.len() / PANEL,
+            Precision::Bf16 => 2 * block.len() / PANEL,
+        };
+        for word in (0..panel.len() / PANEL).step_by(8) {
+            for o in (0..outputs).step_by(8) {
+                // SAFETY: `word + 8` rows and `o + 8` columns of the panel exist, and so do their places in the block.
+                unsafe {
+                    let square = transposed(panel.as_ptr().add(word * PANEL + o));
+                    match precision {
+                        Precision::F32 => {
+                            for (i, row) in square.into_iter().enumerate() {
+                                _mm256_storeu_si256(block.as_mut_ptr().add((o + i) * PANEL + word).cast(), row);
+                            }
+                        }
+                        Precision::Bf16 => {
+                            for (i, pair) in square.chunks_exact(2).enumerate() {
+                                let low = _mm256_blend_epi16(pair[0], _mm256_slli_epi32(pair[1], 16), 0xaa);
+                                let high = _mm256_blend_epi16(_mm256_srli_epi32(pair[0], 16), pair[1], 0xaa);
+                                let (a, b) = (_mm256_unpacklo_epi32(low, high), _mm256_unpackhi_epi32(low, high));
+                                let to = block.as_mut_ptr().add((o / 2 + i) * PANEL + 2 * word);
+                                _mm256_storeu_si256(to.cast(), _mm256_permute2x128_si256(a, b, 0x20));
+                                _mm256_storeu_si256(to.add(8).cast(), _mm256_permute2x128_si256(a, b, 0x31));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// A square of 8 rows that begin `PANEL` words apart, transposed.
+    #[target_feature(enable = "avx2")]
+    unsafe fn transposed(at: *const u32) -> [__m256i; 8] {
+        // SAFETY: the caller promises 8 rows of 8 words.
+        let rows: [__m256i; 8] = std::array::from_fn(|i| unsafe { _mm256_loadu_si256(at.add(i * PANEL).cast()) });
+        let pairs: [__m256i; 8] = std::array::from_fn(|i| {
+            let (a, b) = (rows[i / 2 * 2], rows[i / 2 * 2 + 1]);
+            if i % 2 == 0 { _mm256_unpacklo_epi32(a, b) } else { _mm256_unpackhi_epi32(a, b) }
+        });
+        let fours: [__m256i; 8] = std::array::from_fn(|i| {
+            let (a, b) = (pairs[i / 4 * 4 + i % 4 / 2], pairs[i / 4 * 4 + i % 4 / 2 + 2]);
+            if i % 2 == 0 { _mm256_unpacklo_epi64(a, b) } else { _mm256_unpackhi_epi64(a, b) }
+        });
+        std::array::from_fn(|i| {
+            let (a, b) = (fours[i % 4], fours[i % 4 + 4]);
+            if i < 4 { _mm256_permute2x128_si256(a, b, 0x20) } else { _mm256_permute2x128_si256(a, b, 0x31) }
+        })
+    }
 
     /// The instruction: two products a lane, summed into `f32`.
     struct DotProduct;
@@ -619,7 +698,7 @@ mod x86 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Input, Output, Packed, Precision, bf16_bits, bf16_pairs, multiply_with};
+    use super::{Input, Output, PANEL, Packed, Precision, bf16_bits, multiply_with, turn_block};
     use crate::kernels::lanes::Isa;
     use crate::kernels::tests::noise;
 
@@ -637,7 +716,7 @@ mod tests {
 
     fn product(isa: Isa, packed: &Packed, x: &[f32], rows: usize, start: Option<&[f32]>) -> Vec<f32> {
         let mut out = start.map_or_else(|| vec![f32::NAN; rows * packed.out()], <[f32]>::to_vec);
-        let pairs: Vec<u32> = x.chunks_exact(packed.input()).flat_map(bf16_pairs).collect();
+        let pairs = packed.round(x, rows, packed.input());
         let input = match packed.precision() {
             Precision::F32 => Input::floats(x, packed.input(), rows),
             Precision::Bf16 => Input::pairs(&pairs, packed.steps(), rows),
@@ -646,6 +725,43 @@ mod tests {
         // SAFETY: one thread, and `isa` is one that this processor has.
         unsafe { multiply_with(isa, packed, input, to, 0..packed.panels(), start.is_some()) };
         out
+    }
+
+    #[test]
+    fn rounding_is_that_of_the_half_crate() {
+        let special = [
+            0.0,
+            -0.0,
+            f32::MIN_POSITIVE,
+            1e-40,
+            f32::MAX,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            f32::NAN,
+            f32::from_bits(0x3f80_8000),
+        ];
+        for x in noise(10_000, 8).into_iter().map(|x| x * 1e3).chain(special) {
+            assert_eq!(bf16_bits(x), u32::from(half::bf16::from_f32(x).to_bits()), "{x}");
+        }
+    }
+
+    #[test]
+    fn squares_are_turned_as_single_words_are() {
+        for (precision, rows_per_output) in [(Precision::F32, 1), (Precision::Bf16, 2)] {
+            for (words, outputs) in [(32 / rows_per_output, 32), (8, 16), (5, 32), (16, 6)] {
+                let panel: Vec<u32> = noise(words * PANEL, 7).into_iter().map(f32::to_bits).collect();
+                let mut blocks = [Isa::detect(), Isa::Portable].map(|isa| {
+                    let mut block = vec![0u32; outputs / rows_per_output * PANEL];
+                    turn_block(isa, precision, &panel, &mut block);
+                    block
+                });
+                // Columns past the words are nobody's.
+                for block in &mut blocks {
+                    block.chunks_exact_mut(PANEL).for_each(|row| row[words * rows_per_output..].fill(0));
+                }
+                assert_eq!(blocks[0], blocks[1], "{precision:?}, {words} words, {outputs} outputs");
+            }
+        }
     }
 
     #[test]

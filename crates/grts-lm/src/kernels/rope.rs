@@ -50,6 +50,13 @@ impl Angles {
         Self { half: spec.frequencies.len(), cos, sin }
     }
 
+    /// Cosines and sines of one position.
+    #[cfg(feature = "candle")]
+    pub(crate) fn at(&self, position: usize) -> (&[f32], &[f32]) {
+        let span = position * self.half..(position + 1) * self.half;
+        (&self.cos[span.clone()], &self.sin[span])
+    }
+
     /// Rotates every head of one row `(heads, head_dim)` in place, by `position`. Dimensions beyond the rotated width stay.
     pub(crate) fn rotate(&self, row: &mut [f32], head_dim: usize, position: usize) {
         self.turn(row, head_dim, position, 1.0);

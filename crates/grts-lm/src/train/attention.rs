@@ -1,8 +1,12 @@
 //! Causal attention of packed sequences, from projections to mixed values: head norms, rotary positions, windows, soft caps.
+//!
+//! A head goes through its queries in blocks, each a handful of products with the keys that any of them sees: never more
+//! than one block of probabilities is kept, and the way back makes them again.
 
 use super::norms::{Scratch, normalise_backward};
-use crate::kernels::{self, Angles};
+use crate::kernels::{self, Angles, View, ViewMut, matmul};
 use crate::weights::{Model, NormAt};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// `(n, q + 2 kv)` of one layer → `(n, q)`.
@@ -26,12 +30,26 @@ struct Sizes {
     width: usize,
 }
 
-/// One query head of one span.
-struct Head {
-    first_row: usize,
-    rows: usize,
+/// Queries of a block.
+const QUERIES: usize = 64;
+
+/// Some queries of one head, and the keys that any of them sees.
+struct Block {
+    /// First row of the span in the batch.
+    span: usize,
+    /// Positions of the queries, and of the keys, in the span.
+    queries: Range<usize>,
+    keys: Range<usize>,
+    /// First columns of the head.
     q_at: usize,
     k_at: usize,
+}
+
+/// Probabilities of a block `(queries, keys)`, 0 where a query does not see; with a soft cap, its derivatives.
+#[derive(Default)]
+struct Probabilities {
+    p: Vec<f32>,
+    slopes: Vec<f32>,
 }
 
 impl Attention<'_> {
@@ -47,12 +65,16 @@ impl Attention<'_> {
         }
     }
 
-    fn heads_of_spans(&self) -> impl Iterator<Item = Head> + '_ {
-        let s = self.sizes();
-        self.spans.iter().flat_map(move |&(first_row, rows)| {
-            let head = move |h: usize| Head { first_row, rows, q_at: h * s.dh, k_at: s.q + h / s.group * s.dh };
-            (0..s.heads).map(head)
-        })
+    fn blocks(&self) -> impl Iterator<Item = Block> + '_ {
+        let (s, a) = (self.sizes(), self.model.architecture());
+        let of_head = move |span: usize, rows: usize, h: usize| {
+            (0..rows).step_by(QUERIES).map(move |first| {
+                let queries = first..rows.min(first + QUERIES);
+                let keys = a.first_seen(self.layer, first)..queries.end;
+                Block { span, queries, keys, q_at: h * s.dh, k_at: s.q + h / s.group * s.dh }
+            })
+        };
+        self.spans.iter().flat_map(move |&(span, rows)| (0..s.heads).flat_map(move |h| of_head(span, rows, h)))
     }
 
     /// Positions of all rows.
@@ -104,28 +126,28 @@ impl Attention<'_> {
         });
     }
 
-    /// Probabilities of query `t` of a head over the positions it sees, into `p`; returns the first of them. With a soft cap,
-    /// `slopes` gets its derivative.
-    fn probabilities(&self, head: &Head, t: usize, qkv: &[f32], p: &mut Vec<f32>, slopes: &mut Vec<f32>) -> usize {
+    fn probabilities(&self, block: &Block, qkv: &[f32], out: &mut Probabilities) {
         let (s, a) = (self.sizes(), self.model.architecture());
-        let at = (head.first_row + t) * s.width + head.q_at;
-        let query = &qkv[at..at + s.dh];
-        let first = a.first_seen(self.layer, t);
-        p.clear();
-        slopes.clear();
-        p.extend((first..=t).map(|j| {
-            let at = (head.first_row + j) * s.width + head.k_at;
-            a.attention_scale * kernels::dot(query, &qkv[at..at + s.dh])
-        }));
-        if let Some(cap) = a.attention_softcap {
-            for score in p.iter_mut() {
-                let squashed = (*score / cap).tanh();
-                slopes.push(1.0 - squashed * squashed);
-                *score = cap * squashed;
+        let (n, seen) = (block.queries.len(), block.keys.len());
+        out.p.resize(n * seen, 0.0);
+        let [queries, keys, _] = s.operands(block, qkv);
+        matmul(ViewMut::new(&mut out.p, n, seen), false, a.attention_scale, queries, keys.t());
+        out.slopes.clear();
+        out.slopes.resize(if a.attention_softcap.is_some() { n * seen } else { 0 }, 0.0);
+        for (i, row) in out.p.chunks_exact_mut(seen).enumerate() {
+            let t = block.queries.start + i;
+            let sees = a.first_seen(self.layer, t) - block.keys.start..t + 1 - block.keys.start;
+            row[..sees.start].fill(0.0);
+            row[sees.end..].fill(0.0);
+            if let Some(cap) = a.attention_softcap {
+                for j in sees.clone() {
+                    let squashed = (row[j] / cap).tanh();
+                    out.slopes[i * seen + j] = 1.0 - squashed * squashed;
+                    row[j] = cap * squashed;
+                }
             }
+            kernels::softmax(&mut row[sees]);
         }
-        kernels::softmax(p);
-        first
     }
 
     /// `(n, q + 2 kv)` → `(n, q)`.
@@ -133,17 +155,14 @@ impl Attention<'_> {
         let s = self.sizes();
         let qkv = &self.prepared(qkv);
         let mut out = vec![0f32; qkv.len() / s.width * s.q];
-        let (mut p, mut slopes) = (Vec::new(), Vec::new());
-        for head in self.heads_of_spans() {
-            for t in 0..head.rows {
-                let first = self.probabilities(&head, t, qkv, &mut p, &mut slopes);
-                let at = (head.first_row + t) * s.q + head.q_at;
-                let o = &mut out[at..at + s.dh];
-                for (j, weight) in p.iter().enumerate() {
-                    let at = (head.first_row + first + j) * s.width + head.k_at + s.kv;
-                    kernels::axpy(o, *weight, &qkv[at..at + s.dh]);
-                }
-            }
+        let mut probabilities = Probabilities::default();
+        for block in self.blocks() {
+            self.probabilities(&block, qkv, &mut probabilities);
+            let (n, seen) = (block.queries.len(), block.keys.len());
+            let rows = &mut out[(block.span + block.queries.start) * s.q..];
+            let [_, _, values] = s.operands(&block, qkv);
+            let p = View::new(&probabilities.p, n, seen);
+            matmul(ViewMut::columns(rows, n, s.q, block.q_at, s.dh), false, 1.0, p, values);
         }
         out
     }
@@ -153,29 +172,43 @@ impl Attention<'_> {
         let (s, scale) = (self.sizes(), self.model.architecture().attention_scale);
         let qkv = &self.prepared(projections);
         let mut out = vec![0f32; qkv.len()];
-        let (mut p, mut slopes, mut dp) = (Vec::new(), Vec::new(), Vec::new());
-        for head in self.heads_of_spans() {
-            for t in 0..head.rows {
-                let first = self.probabilities(&head, t, qkv, &mut p, &mut slopes);
-                let query_at = (head.first_row + t) * s.width + head.q_at;
-                let grad_at = (head.first_row + t) * s.q + head.q_at;
-                let g = &grad[grad_at..grad_at + s.dh];
-                dp.clear();
-                for (j, weight) in p.iter().enumerate() {
-                    let v = (head.first_row + first + j) * s.width + head.k_at + s.kv;
-                    dp.push(kernels::dot(g, &qkv[v..v + s.dh]));
-                    kernels::axpy(&mut out[v..v + s.dh], *weight, g);
-                }
-                let mean = kernels::dot(&p, &dp);
-                for j in 0..p.len() {
-                    let ds = scale * p[j] * (dp[j] - mean) * slopes.get(j).unwrap_or(&1.0);
-                    let k = (head.first_row + first + j) * s.width + head.k_at;
-                    kernels::axpy(&mut out[query_at..query_at + s.dh], ds, &qkv[k..k + s.dh]);
-                    kernels::axpy(&mut out[k..k + s.dh], ds, &qkv[query_at..query_at + s.dh]);
+        let (mut probabilities, mut ds) = (Probabilities::default(), Vec::new());
+        for block in self.blocks() {
+            self.probabilities(&block, qkv, &mut probabilities);
+            let Probabilities { p, slopes } = &probabilities;
+            let (n, seen) = (block.queries.len(), block.keys.len());
+            let [queries, keys, values] = s.operands(&block, qkv);
+            let g = View::columns(&grad[(block.span + block.queries.start) * s.q..], n, s.q, block.q_at, s.dh);
+            let [first_query, first_key] = [block.queries.start, block.keys.start].map(|t| (block.span + t) * s.width);
+            let into_keys = |column| (seen, s.width, column, s.dh);
+            let mut add = |first: usize, (rows, width, column, count), a, b| {
+                matmul(ViewMut::columns(&mut out[first..], rows, width, column, count), true, 1.0, a, b);
+            };
+            add(first_key, into_keys(block.k_at + s.kv), View::new(p, n, seen).t(), g);
+            ds.resize(n * seen, 0.0);
+            matmul(ViewMut::new(&mut ds, n, seen), false, 1.0, g, values.t());
+            for (i, (ds, p)) in ds.chunks_exact_mut(seen).zip(p.chunks_exact(seen)).enumerate() {
+                let mean = kernels::dot(p, ds);
+                ds.iter_mut().zip(p).for_each(|(d, p)| *d = scale * p * (*d - mean));
+                if let Some(slopes) = slopes.get(i * seen..(i + 1) * seen) {
+                    ds.iter_mut().zip(slopes).for_each(|(d, slope)| *d *= slope);
                 }
             }
+            let ds = View::new(&ds, n, seen);
+            add(first_query, (n, s.width, block.q_at, s.dh), ds, keys);
+            add(first_key, into_keys(block.k_at), ds.t(), queries);
         }
         self.unprepare(projections, &mut out);
         out
+    }
+}
+
+impl Sizes {
+    /// Queries, keys and values of a block.
+    fn operands<'a>(&self, block: &Block, qkv: &'a [f32]) -> [View<'a>; 3] {
+        let of = |range: &Range<usize>, column| {
+            View::columns(&qkv[(block.span + range.start) * self.width..], range.len(), self.width, column, self.dh)
+        };
+        [of(&block.queries, block.q_at), of(&block.keys, block.k_at), of(&block.keys, block.k_at + self.kv)]
     }
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use std::sync::Arc;
 
 /// All but the two that the next tests are about.
-const CASES: [&str; 14] = [
+pub(crate) const CASES: [&str; 14] = [
     "llama3",
     "llama-linear",
     "llama-yarn",
@@ -28,9 +28,9 @@ const CASES: [&str; 14] = [
     "gpt-neox-sequential",
     "stablelm",
 ];
-const TOLERANCE: f32 = 1e-4;
+pub(crate) const TOLERANCE: f32 = 1e-4;
 
-fn path(case: &str) -> String {
+pub(crate) fn path(case: &str) -> String {
     format!("families/{case}")
 }
 
@@ -38,25 +38,32 @@ fn model(case: &str) -> Arc<Model> {
     Arc::new(Model::load(&fixture(&path(case))).unwrap())
 }
 
-fn expected(case: &str) -> Value {
+pub(crate) fn expected(case: &str) -> Value {
     json(&format!("{}/expected.json", path(case)))
 }
 
-fn ids(value: &Value) -> Vec<u32> {
+pub(crate) fn ids(value: &Value) -> Vec<u32> {
     serde_json::from_value(value.clone()).unwrap()
 }
 
-fn adapter(case: &str, model: &Model) -> Option<Arc<Adapter>> {
+pub(crate) fn adapter(case: &str, model: &Model) -> Option<Arc<Adapter>> {
     let directory = fixture(&format!("{}/adapter", path(case)));
     directory.is_dir().then(|| Arc::new(Adapter::load(&directory, model.config()).unwrap()))
 }
 
-fn greedy(model: &Model, prompt: &[u32], count: usize) -> Vec<u32> {
+pub(crate) fn greedy(model: &Model, prompt: &[u32], count: usize) -> Vec<u32> {
     let mut context = Context::new(model);
     context.extend(prompt);
     let config = GenerationConfig { sampling: Sampling::GREEDY, max_tokens: count, stop: Vec::new() };
     let mut rows = [Row { context: &mut context, adapter: None, rng: ChaCha8Rng::seed_from_u64(0) }];
     model.generate(&mut rows, &config).unwrap().remove(0).tokens
+}
+
+/// Mean negative log-likelihood.
+pub(crate) fn mean_loss(_: usize, logprobs: &[f32]) -> Objective {
+    let n = logprobs.len();
+    let loss = -logprobs.iter().map(|l| f64::from(*l)).sum::<f64>() / n as f64;
+    Objective { loss, gradient: vec![-1.0 / n as f32; n] }
 }
 
 fn check_logits(case: &str, model: &Model) {
@@ -106,15 +113,10 @@ fn adapters_of_every_family_are_those_of_peft_and_so_are_their_gradients() {
         let off = largest_difference(&model.logits(&tokens, Some(&adapter)).unwrap(), &golden["adapter.logits.1"].1);
         assert!(off <= TOLERANCE, "{case}: off by {off}");
         let batch = [Sequence { scored: (1..tokens.len()).collect(), tokens }];
-        let mean = |_: usize, logprobs: &[f32]| {
-            let n = logprobs.len();
-            let loss = -logprobs.iter().map(|l| f64::from(*l)).sum::<f64>() / n as f64;
-            Objective { loss, gradient: vec![-1.0 / n as f32; n] }
-        };
         for checkpointing in [false, true] {
             let trainer = Trainer::adapter(Arc::clone(&model), &adapter, AdamWConfig::default());
             let trainer = trainer.with_checkpointing(checkpointing);
-            let (loss, gradients) = trainer.gradients(&batch, mean).unwrap();
+            let (loss, gradients) = trainer.gradients(&batch, mean_loss).unwrap();
             let want = expected(case)["adapter_loss"].as_f64().unwrap();
             assert!((loss - want).abs() <= 1e-5, "{case}: {loss} against {want}");
             for (p, gradient) in trainer.parameters().iter().zip(&gradients) {

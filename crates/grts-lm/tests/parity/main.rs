@@ -4,6 +4,8 @@
 //! that the reading of fixtures is written once and nothing of it is unused.
 
 mod affixes;
+#[cfg(feature = "candle")]
+mod device;
 mod families;
 mod merge;
 mod model;

@@ -41,8 +41,9 @@ fn draws_follow_the_probabilities() {
     for (sampling, logits, expected, name) in cases() {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let mut frequencies = vec![0.0; logits.len()];
+        let mut scratch = Vec::new();
         for _ in 0..DRAWS {
-            frequencies[sampling.draw(&logits, &mut rng) as usize] += 1.0 / DRAWS as f32;
+            frequencies[sampling.draw(&logits, &mut rng, &mut scratch).0 as usize] += 1.0 / DRAWS as f32;
         }
         assert!(frequencies.iter().zip(&expected).all(|(f, p)| *f == 0.0 || *p > 0.0), "{name}: a token left out");
         let off = largest_difference(&frequencies, &expected);

@@ -123,7 +123,7 @@ fn in_c_order(values: Vec<f64>, shape: &[u64], order: Order) -> Vec<f64> {
 
 pub(super) fn array(table: &GameTable) -> Result<Vec<u8>, String> {
     let shape = [table.payoffs.rows() as u64, table.payoffs.cols() as u64];
-    npy(&shape, None, table.payoffs.as_slice()).map_err(|e| e.to_string())
+    npy(&shape, table.payoffs.as_slice()).map_err(|e| e.to_string())
 }
 
 pub(super) fn archive(table: &GameTable) -> Result<Vec<u8>, String> {

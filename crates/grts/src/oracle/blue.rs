@@ -4,12 +4,17 @@
 //! rewarded for it. So helpfulness is held by the likelihood of replies that the *reference* gave (teacher-forced), weighted
 //! by a multiplier that follows the share actually served. On plain questions the same likelihood, at a fixed weight, is
 //! the KL divergence from the reference up to a constant.
+//!
+//! A best response to a *fixed* mixture is to open wide what the mixture happens to ask least. So attacks that got through
+//! are tried again, as prioritised replay tries again what was lost: each [`REPLAYS`] times in the next step, so that an
+//! attack which succeeds more often than once in so many multiplies until it is closed.
 
 use super::learning::negative_log_likelihood;
 use super::{Mixture, Progress, Training, TrainingLog, Use, returns_to_go, samples};
 use crate::error::Error;
 use crate::measure::{self, Request};
 use crate::policy::Policy;
+use crate::rollout::{Attacker, Episode};
 use grts_game::rules::Player;
 use grts_game::stream::{StreamKey, unit};
 use grts_lm::lora::Adapter;
@@ -41,6 +46,8 @@ pub struct BlueOracle<'a> {
     pub multiplier_rate: f64,
 }
 
+/// How often an attack that got through is tried again in the next step; together at most half a batch.
+const REPLAYS: usize = 4;
 /// Weight of the plain questions' likelihood against the policy gradient.
 const OPEN_WEIGHT: f64 = 0.5;
 /// Memory of the measured share: new value = this much of the old one.
@@ -68,6 +75,7 @@ impl BlueOracle<'_> {
         let mut trainer = self.training.trainer(start)?;
         let mut log = TrainingLog::default();
         let (mut integral, mut served) = (START, None);
+        let mut again: Vec<Vec<String>> = Vec::new();
         for step in 0..learning.steps {
             let own = Policy::new("training", trainer.to_adapter().ok_or_else(super::not_an_adapter)?);
             let now = self.served_share(step, &own)?;
@@ -76,7 +84,14 @@ impl BlueOracle<'_> {
             let violation = self.served_target - smooth;
             integral = (integral + self.multiplier_rate * violation).clamp(0.0, CEILING);
             let multiplier = (integral + PROPORTIONAL * violation).clamp(0.0, CEILING);
-            let episodes = self.training.play(step, Player::Blue, &own, reds, learning.batch)?;
+            again.truncate(learning.batch / 2);
+            let fresh = self.training.opponents(step, reds, learning.batch - again.len());
+            let attackers =
+                fresh.iter().map(|red| Attacker::Policy(red)).chain(again.iter().map(|s| Attacker::Script(s)));
+            let episodes = self.training.play(step, attackers.map(|red| (red, &own)))?;
+            let fresh = fresh.len();
+            let won: Vec<Vec<String>> = self.successes(&episodes).collect();
+            again = won.iter().cycle().take(REPLAYS * won.len()).cloned().collect();
             let reference = self.training.reference(&episodes.iter().map(|e| &e.blue).collect::<Vec<_>>())?;
             let rules = self.training.table.rules;
             let lost = |e| returns_to_go(e, rules).into_iter().map(|g| -g).collect::<Vec<f64>>();
@@ -85,10 +100,18 @@ impl BlueOracle<'_> {
             self.training.learn(&mut trainer, &batch, step, |trainer, part| {
                 self.helpful_gradients(trainer, step, part, multiplier)
             })?;
-            log.push(&episodes, kl, smooth, multiplier);
+            let [returns, _] = [&episodes[..fresh], &episodes[fresh..]].map(|part| log.count(part));
+            log.push(returns, kl, smooth, multiplier);
             progress(log.returns[step])?;
         }
         Ok((trainer.to_adapter().ok_or_else(super::not_an_adapter)?, log))
+    }
+
+    /// What red said in the dialogues that it won.
+    fn successes<'e>(&'e self, episodes: &'e [Episode]) -> impl Iterator<Item = Vec<String>> + 'e {
+        let rules = self.training.table.rules;
+        let won = move |e: &&Episode| rules.succeeded(&e.scores()) == Some(true);
+        episodes.iter().filter(won).map(|e| e.turns.iter().map(|t| t.red.text.clone()).collect())
     }
 
     /// Share of a fresh handful of look-alike requests that `own` serves.

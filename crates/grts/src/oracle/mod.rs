@@ -31,7 +31,7 @@ pub type Mixture<'a> = [(&'a Policy, f64)];
 pub struct TrainingLog {
     /// Mean return to red of the dialogues of each round of red's search.
     pub search: Vec<f64>,
-    /// Mean return to red of each step's dialogues.
+    /// Mean return to red of each step's fresh dialogues.
     pub returns: Vec<f64>,
     /// Mean log-ratio to the reference per utterance, nats, by step.
     pub kl: Vec<f64>,
@@ -46,8 +46,7 @@ pub struct TrainingLog {
 }
 
 impl TrainingLog {
-    fn push(&mut self, episodes: &[Episode], kl: f64, constraint: f64, multiplier: f64) {
-        let returns = self.count(episodes);
+    fn push(&mut self, returns: f64, kl: f64, constraint: f64, multiplier: f64) {
         self.returns.push(returns);
         self.kl.push(kl);
         self.constraint.push(constraint);
@@ -113,29 +112,20 @@ impl Training<'_> {
         Ok(Trainer::adapter(Arc::clone(model), &adapter, AdamWConfig::default()))
     }
 
-    /// Plays `count` dialogues of `own` against opponents drawn from the mixture.
-    fn play(
+    /// Opponents of a step's dialogues, drawn from the mixture.
+    fn opponents<'p>(&self, step: usize, mixture: &Mixture<'p>, count: usize) -> Vec<&'p Policy> {
+        systematic(mixture, count, self.stream(step, Use::Opponents))
+    }
+
+    /// Plays a step's dialogues.
+    fn play<'p>(
         &self,
         step: usize,
-        player: Player,
-        own: &Policy,
-        opponents: &Mixture<'_>,
-        count: usize,
+        pairs: impl IntoIterator<Item = (Attacker<'p>, &'p Policy)>,
     ) -> Result<Vec<Episode>, Error> {
         let key = self.stream(step, Use::Dialogues);
-        let drawn = systematic(opponents, count, self.stream(step, Use::Opponents));
-        let pairings: Vec<Pairing<'_>> = drawn
-            .into_iter()
-            .enumerate()
-            .map(|(i, opponent)| {
-                let key = StreamKey { episode: i as u32, ..key };
-                match player {
-                    Player::Red => Pairing { red: Attacker::Policy(own), blue: opponent, key },
-                    Player::Blue => Pairing { red: Attacker::Policy(opponent), blue: own, key },
-                }
-            })
-            .collect();
-        self.table.play(&pairings)
+        let pairing = |(i, (red, blue))| Pairing { red, blue, key: StreamKey { episode: i as u32, ..key } };
+        self.table.play(&pairs.into_iter().enumerate().map(pairing).collect::<Vec<_>>())
     }
 
     fn reference(&self, views: &[&View]) -> Result<Vec<Vec<f32>>, Error> {

@@ -2,13 +2,14 @@
 //!
 //! Against a hardened blue hardly any attack succeeds, and a batch of a policy gradient holds one lucky dialogue or none. So
 //! the training begins with a search, the cross-entropy method: sample many dialogues, fit the adapter to those that
-//! succeeded, sample from that. A way in that the base takes once in a thousand dialogues is common after three rounds.
+//! succeeded, sample from that. A way in that the base takes once in a thousand dialogues is common after three rounds. A
+//! round is over once it has seen enough successes: against an open blue that is a fraction of its dialogues.
 
 use super::learning::negative_log_likelihood;
 use super::{Mixture, Progress, Training, TrainingLog, own_positions, returns_to_go, samples};
 use crate::error::Error;
 use crate::policy::{Base, Policy, View};
-use crate::rollout::Episode;
+use crate::rollout::{Attacker, Episode};
 use grts_game::Estimate;
 use grts_game::rules::Player;
 use grts_lm::lora::Adapter;
@@ -24,12 +25,15 @@ pub struct RedOracle<'a> {
     pub multiplier_rate: f64,
     /// Rounds of the search that comes before the policy gradient.
     pub search_rounds: usize,
-    /// Dialogues sampled in the first of them; each later one has half of those before it, since successes are rarest first.
+    /// Dialogues sampled in the first of them at most; each later one has half as many, since successes are rarest first.
     pub search_dialogues: usize,
 }
 
 /// Updates of a round, each on at most a batch of the dialogues that succeeded.
 const SEARCH_UPDATES: usize = 8;
+/// Batches of dialogues that succeeded after which a round has seen enough, and batches it plays at a time.
+const ENOUGH: usize = 2;
+const PART: usize = 4;
 /// Share of the peak rate that they use: at all of it the attacks of later rounds lose their grammar.
 const SEARCH_RATE: f64 = 0.5;
 
@@ -49,17 +53,23 @@ impl RedOracle<'_> {
         }
         for step in 0..learning.steps {
             let own = Policy::new("training", trainer.to_adapter().ok_or_else(super::not_an_adapter)?);
-            let episodes = self.training.play(self.search_rounds + step, Player::Red, &own, blues, learning.batch)?;
+            let episodes = self.play(self.search_rounds << 16 | step, &own, blues, learning.batch)?;
             let reference = self.training.reference(&episodes.iter().map(|e| &e.red).collect::<Vec<_>>())?;
             let credited = self.credit(&episodes, &reference, multiplier);
             let (batch, kl) = samples(&episodes, Player::Red, &credited, &reference, learning.beta);
             self.training.learn(&mut trainer, &batch, step, |_, _| Ok((0.0, Vec::new())))?;
             let fluency = mean_fluency(&reference);
             multiplier = (multiplier + self.multiplier_rate * (self.fluency_floor - fluency)).max(0.0);
-            log.push(&episodes, kl, fluency, multiplier);
+            let returns = log.count(&episodes);
+            log.push(returns, kl, fluency, multiplier);
             progress(log.returns[step])?;
         }
         Ok((trainer.to_adapter().ok_or_else(super::not_an_adapter)?, log))
+    }
+
+    fn play(&self, step: usize, own: &Policy, blues: &Mixture<'_>, count: usize) -> Result<Vec<Episode>, Error> {
+        let blues = self.training.opponents(step, blues, count);
+        self.training.play(step, blues.into_iter().map(|blue| (Attacker::Policy(own), blue)))
     }
 
     /// One round of the search; returns the mean return of what was sampled.
@@ -72,14 +82,16 @@ impl RedOracle<'_> {
     ) -> Result<f64, Error> {
         let learning = self.training.learning;
         let own = Policy::new("training", trainer.to_adapter().ok_or_else(super::not_an_adapter)?);
-        let count = (self.search_dialogues >> round.min(63)).max(1);
-        let episodes = self.training.play(round, Player::Red, &own, blues, count)?;
+        let (mut left, mut part) = ((self.search_dialogues >> round.min(63)).max(1), 0);
+        let (mut episodes, mut found) = (Vec::new(), Vec::new());
+        while left > 0 && found.len() < ENOUGH * learning.batch {
+            let count = left.min(PART * learning.batch);
+            let played = self.play(round << 16 | part, &own, blues, count)?;
+            found.extend(played.iter().filter_map(|e| Some((success(e), e.returns.filter(|r| *r > 0.0)?))));
+            episodes.extend(played);
+            (left, part) = (left - count, part + 1);
+        }
         log.push_search(&episodes);
-        let found: Vec<(Sequence, f64)> = episodes
-            .iter()
-            .filter_map(|e| Some((e, e.returns.filter(|r| *r > 0.0)?)))
-            .map(|(e, r)| (Sequence { tokens: e.red.tokens.clone(), scored: own_positions(&e.red).collect() }, r))
-            .collect();
         let mut successes = found.iter().cycle();
         for _ in 0..SEARCH_UPDATES.min(SEARCH_UPDATES * found.len()) {
             let (batch, returns): (Vec<Sequence>, Vec<f64>) =
@@ -109,6 +121,11 @@ impl RedOracle<'_> {
         };
         episodes.iter().zip(reference).map(credit).collect()
     }
+}
+
+/// What red said, to be said again.
+fn success(episode: &Episode) -> Sequence {
+    Sequence { tokens: episode.red.tokens.clone(), scored: own_positions(&episode.red).collect() }
 }
 
 /// Mean reference log-probability per token over a batch, nats.

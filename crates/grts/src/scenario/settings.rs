@@ -122,7 +122,7 @@ pub struct Red {
     pub multiplier_rate: f64,
     /// Rounds of the search for successes that comes before the policy gradient; 0 for none.
     pub search_rounds: usize,
-    /// Dialogues of its first round; each later one has half of those before it.
+    /// Dialogues of its first round at most; each later one has half as many. A round ends once it has seen enough successes.
     pub search_dialogues: usize,
 }
 
@@ -132,8 +132,8 @@ pub struct Blue {
     /// The settings shared with red.
     #[serde(flatten)]
     pub learning: Learning,
-    /// Share of a step's attackers that are the untrained one, whatever the mixture: cells that no learned attacker plays
-    /// today stay in sight.
+    /// Share of a step's attackers that are drawn whatever the mixture, half of them untrained and half of them any of the
+    /// population: cells that no learned attacker plays today stay in sight.
     pub exploration: f64,
     /// Honest dialogues a step (open questions and look-alike requests).
     pub honest_batch: usize,

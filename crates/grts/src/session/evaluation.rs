@@ -14,6 +14,7 @@ use crate::world::{Cell, GridCase, NUM_DEPARTMENTS, OPENING, Split, Utterance};
 use grts_game::Estimate;
 use grts_game::rules::Player;
 use grts_game::stream::StreamKey;
+use grts_lm::Device;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -304,6 +305,8 @@ pub struct EvaluationSettings {
     pub seed: u64,
     /// Dialogues of the attackers against blue.
     pub dialogues: usize,
+    /// Where the models compute.
+    pub device: Device,
 }
 
 /// A finished run's final blue, measured again.
@@ -334,7 +337,7 @@ pub struct Evaluation {
 /// # Errors
 /// [`Error::Run`] when the run has no summary yet, and whatever stops the dialogues.
 pub fn evaluate(run: &RunDir, settings: &EvaluationSettings, reporter: &mut dyn Reporter) -> Result<Evaluation, Error> {
-    let stage = Stage::set(run.manifest().scenario.clone())?;
+    let stage = Stage::set(run.manifest().scenario.clone(), settings.device)?;
     let profile: Profile = super::desk::stored(run, PROFILE)?.ok_or_else(|| Error::Run {
         path: run.path().to_owned(),
         problem: "is not finished, so it has no final blue to measure".to_owned(),

@@ -20,6 +20,7 @@ use arena::Players;
 use desk::{Desk, Watcher};
 use evaluation::{Attacks, Measured, PROFILE, Profile};
 use grts_game::solver::{Config, Solution, solve};
+use grts_lm::Device;
 use stage::Stage;
 use std::cell::RefCell;
 use std::sync::atomic::AtomicBool;
@@ -28,22 +29,28 @@ use std::sync::atomic::AtomicBool;
 ///
 /// # Errors
 /// What [`run`] would fail with before its first unit.
-pub fn check(scenario: &Scenario) -> Result<(), Error> {
-    Stage::set(scenario.clone()).map(drop)
+pub fn check(scenario: &Scenario, device: Device) -> Result<(), Error> {
+    Stage::set(scenario.clone(), device).map(drop)
 }
 
-/// Runs, or goes on with, a run to its end; writes `summary.json` and returns it.
+/// Runs, or goes on with, a run to its end on `device`; writes `summary.json` and returns it. The device is not part of a run's
+/// settings: it changes rounding, and with it what is drawn, and a run that is resumed on another one is still a run.
 ///
 /// # Errors
 /// [`Error::Interrupted`] once `interrupt` is set (the run can be resumed), and whatever stops a unit.
-pub fn run(run: RunDir, interrupt: &AtomicBool, reporter: &mut dyn Reporter) -> Result<Summary, Error> {
+pub fn run(run: RunDir, device: Device, interrupt: &AtomicBool, reporter: &mut dyn Reporter) -> Result<Summary, Error> {
     let path = run.path().to_owned();
-    let result = run_units(run, interrupt, reporter);
+    let result = run_units(run, device, interrupt, reporter);
     result.map_err(|e| e.in_run(&path))
 }
 
-fn run_units(run: RunDir, interrupt: &AtomicBool, reporter: &mut dyn Reporter) -> Result<Summary, Error> {
-    let stage = Stage::set(run.manifest().scenario.clone())?;
+fn run_units(
+    run: RunDir,
+    device: Device,
+    interrupt: &AtomicBool,
+    reporter: &mut dyn Reporter,
+) -> Result<Summary, Error> {
+    let stage = Stage::set(run.manifest().scenario.clone(), device)?;
     let desk = RefCell::new(Desk::new(run, &stage.scenario, interrupt, reporter));
     let mut players = Players::new(&stage, &desk)?;
     let initial = evaluation::scripted(&stage, &desk, "initial", &[(&stage.untouched, 1.0)])?;

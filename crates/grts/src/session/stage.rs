@@ -11,6 +11,7 @@ use crate::twin::Twin;
 use crate::world::{MERIDIAN_SEED, OPENING, Split, World};
 use grts_game::rules::Rules;
 use grts_game::stream::StreamKey;
+use grts_lm::Device;
 use grts_lm::decode::GenerationConfig;
 use grts_lm::sampling::Sampling;
 use rand_chacha::ChaCha8Rng;
@@ -44,12 +45,12 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub(super) fn set(scenario: Scenario) -> Result<Self, Error> {
+    pub(super) fn set(scenario: Scenario, device: Device) -> Result<Self, Error> {
         let directory = match &scenario.base.model {
             Model::Builtin => builtin()?,
             Model::Directory(path) => path.clone(),
         };
-        let base = Base::load(&directory)?;
+        let base = Base::load_on(&directory, device)?;
         let world = World::meridian(MERIDIAN_SEED);
         let game = &scenario.game;
         let rules = Rules::new(game.turns, game.aggregator, game.threshold).map_err(|e| defect(&e))?;

@@ -9,8 +9,9 @@
 //! Blue's optimal plans are many (anything that red would not attack may be left open), so among them the one that gives
 //! least to a red that speaks at random is chosen: what nobody honest asks for is closed.
 
-use super::{BluePlan, BlueStrategy, DialogueTree, RedPlan, RedStrategy, distribution};
+use super::{BluePlan, BlueStrategy, DialogueTree, RedPlan, RedStrategy};
 use crate::GameError;
+use crate::exact::distribution;
 use crate::linear_program::LinearProgram;
 use crate::matrix::dot;
 use microlp::Variable;

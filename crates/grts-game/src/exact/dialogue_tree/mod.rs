@@ -18,6 +18,7 @@ pub use constrained::{ConstrainedEquilibrium, HonestSequence, HonestTraffic, con
 pub use game::TreeGame;
 pub use strategy::{BluePlan, BlueStrategy, RedPlan, RedStrategy};
 
+use super::distribution;
 use crate::GameError;
 use crate::rules::Rules;
 use std::ops::Range;
@@ -200,24 +201,6 @@ impl DialogueTree {
     fn payoff_range(&self) -> (f64, f64) {
         self.rules.payoff_range()
     }
-}
-
-/// Weights as probabilities.
-fn distribution(place: &str, weights: &[f64]) -> Result<Vec<f64>, GameError> {
-    if let Some((idx, &value)) = weights.iter().enumerate().find(|(_, weight)| !(weight.is_finite() && **weight >= 0.0))
-    {
-        let allowed = "a weight of at least 0".to_owned();
-        return Err(GameError::Value { place: format!("{place} {idx}"), value, allowed });
-    }
-    let sum: f64 = weights.iter().sum();
-    if weights.is_empty() {
-        return Err(GameError::Empty { what: "list of weights" });
-    }
-    if !(sum.is_finite() && sum > 0.0) {
-        let allowed = "a positive finite number".to_owned();
-        return Err(GameError::Value { place: format!("sum of the {place} weights"), value: sum, allowed });
-    }
-    Ok(weights.iter().map(|weight| weight / sum).collect())
 }
 
 fn checked_score(score: f64, opening: usize, history: &[u32]) -> Result<f64, GameError> {
