@@ -154,3 +154,27 @@ fn a_profile_that_is_no_equilibrium_shows_its_regret() {
     // Red already has its best row (0.5); blue would go to −1.
     assert_eq!((profile.value, profile.nash_conv), (0.5, 1.5));
 }
+
+#[test]
+fn shares_of_a_few_dialogues_with_their_many_ties() {
+    // What a loop that samples its entries solves: multiples of 1/n, often equal, rows and columns sometimes alike.
+    for case in 0..2_000 {
+        let mut rng = rng(1_000 + case);
+        let [rows, cols] = [(); 2].map(|()| 1 + (unit(&mut rng) * 24.0) as usize);
+        let dialogues = [1.0, 4.0, 32.0, 96.0][(unit(&mut rng) * 4.0) as usize];
+        let rates: Vec<f64> = (0..rows).map(|_| 0.4 * unit(&mut rng)).collect();
+        let mut game = Matrix::from_fn(rows, cols, |r, _| {
+            let wins = (0..dialogues as usize).filter(|_| unit(&mut rng) < rates[r]).count();
+            wins as f64 / dialogues
+        })
+        .unwrap();
+        if case % 3 == 0 && rows > 2 {
+            let copy: Vec<Vec<f64>> = (0..rows).map(|r| game.row(if r == 1 { 0 } else { r }).to_vec()).collect();
+            game = Matrix::from_rows(&copy).unwrap();
+        }
+        let (low, high) = game.range();
+        if low < high {
+            certify(&game, &format!("case {case}"));
+        }
+    }
+}

@@ -193,9 +193,11 @@ impl<'a> WeakOracle<'a> {
     }
 }
 
+/// How much a policy would add to the population.
+type Measure<'a> = dyn Fn(&Policy) -> Result<f64, GameError> + 'a;
+
 impl Judge<'_> {
-    /// How much a policy would add to the population.
-    fn diversity(&self, method: Method) -> Option<Box<dyn Fn(&Policy) -> Result<f64, GameError> + '_>> {
+    fn diversity(&self, method: Method) -> Option<Box<Measure<'_>>> {
         let row = |policy: &Policy| self.against.vec_mul(policy);
         match method {
             Method::Plain | Method::Pipeline => None,
