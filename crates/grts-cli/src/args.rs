@@ -51,7 +51,7 @@ pub enum Command {
     Bench(Bench),
     /// Solve a zero-sum matrix game from a file
     Nash(Nash),
-    /// Show the shape of a run's game: what is strength in it and what goes round
+    /// Show the shape of a game, a run's or a file's: what is strength in it and what goes round
     Geometry(Geometry),
 }
 
@@ -243,13 +243,16 @@ pub struct Bench {
 /// Arguments of `grts geometry`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example: `grts geometry runs/meridian-1a2b3c4d --json`
-Reads the stored payoffs only: no model is loaded and nothing is played. Intervals are bootstrap intervals: they show
-how far a measure moves with the payoffs' sampling error, and they are no bounds.")]
+Examples:
+  grts geometry runs/meridian-1a2b3c4d --json   the stored payoffs of a run
+  grts geometry game.npz                        a game in any format of `grts nash`
+Reads payoffs only: no model is loaded and nothing is played. Intervals are bootstrap intervals: they show how far a
+measure moves with the payoffs' sampling error, and they are no bounds. A file has them if it says how each payoff was
+sampled (`n,sd` in a .csv, `count` and `variance` in a .npz); sampled payoffs that all lie in 0 to 1 count as shares.")]
 pub struct Geometry {
-    /// Run directory
-    #[arg(value_name = "RUN")]
-    pub run: PathBuf,
+    /// Run directory, or a file with a game
+    #[arg(value_name = "RUN|FILE")]
+    pub game: PathBuf,
     /// Games drawn for the intervals; 0 for none
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = value_parser!(u32).range(..=100_000))]
     pub resamples: u32,

@@ -45,7 +45,7 @@ pub fn run(arguments: &Nash) -> Result<(), Error> {
 fn page(solved: &Solved<'_>, table: &GameTable) -> String {
     let (m, n) = (table.payoffs.rows(), table.payoffs.cols());
     let mut out = format!("{m} × {n} game, solver `{}`, {:.6} s\n\n", solved.solver, solved.seconds);
-    let _ = writeln!(out, "value     {}", solved.value);
+    let _ = writeln!(out, "value     {}", solved.value + 0.0);
     let _ = writeln!(out, "NashConv  {:e}", solved.exploitability);
     for (side, (title, strategy)) in [("row player", solved.row), ("column player", solved.col)].into_iter().enumerate()
     {

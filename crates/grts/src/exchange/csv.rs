@@ -7,6 +7,7 @@ use super::{GameTable, Sample};
 use ::csv::{ReaderBuilder, StringRecord, Writer};
 use grts_game::Matrix;
 use std::collections::HashMap;
+use std::str::FromStr;
 
 pub(super) fn text(table: &GameTable) -> Result<Vec<u8>, String> {
     let payoffs = &table.payoffs;
@@ -43,7 +44,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<GameTable, String> {
 fn wide(records: &[StringRecord]) -> Result<GameTable, String> {
     let mut rows = Vec::with_capacity(records.len());
     for (row, record) in records.iter().enumerate() {
-        let number = |(col, text)| parsed::<f64>(text, &format!("entry ({row}, {col})"));
+        let number = |(col, text)| parsed::<f64>(text, &format!("entry ({row}, {col})"), "a number");
         rows.push(record.iter().enumerate().map(number).collect::<Result<Vec<_>, _>>()?);
     }
     Ok(Matrix::from_rows(&rows).map_err(|e| e.to_string())?.into())
@@ -72,8 +73,15 @@ fn long(header: &StringRecord, records: &[StringRecord]) -> Result<GameTable, St
         let field = |at: usize| record.get(at).unwrap_or_default();
         let (row, col) = (rows.place(field(0)), cols.place(field(1)));
         let place = format!("entry (`{}`, `{}`)", field(0), field(1));
-        let sample = if sampled { (parsed(field(3), &place)?, parsed::<f64>(field(4), &place)?) } else { (0, 0.0) };
-        if entries.insert((row, col), (parsed::<f64>(field(2), &place)?, sample)).is_some() {
+        let mean: f64 = parsed(field(2), &place, "a number")?;
+        if !mean.is_finite() {
+            return Err(format!("{place}: `{mean}` is not a finite number"));
+        }
+        let sample = match sampled {
+            true => (parsed(field(3), &place, "a count")?, deviation(field(4), &place)?),
+            false => (0, 0.0),
+        };
+        if entries.insert((row, col), (mean, sample)).is_some() {
             return Err(format!("{place} is given twice"));
         }
     }
@@ -82,9 +90,6 @@ fn long(header: &StringRecord, records: &[StringRecord]) -> Result<GameTable, St
         for (col, col_name) in cols.names.iter().enumerate() {
             let missing = || format!("entry (`{row_name}`, `{col_name}`) is missing");
             let &(mean, (n, sd)) = entries.get(&(row, col)).ok_or_else(missing)?;
-            if !(f64::is_finite(sd) && sd >= 0.0) {
-                return Err(format!("entry (`{row_name}`, `{col_name}`): `{sd}` is not a standard deviation"));
-            }
             means.push(mean);
             count.push(n);
             variance.push(sd * sd);
@@ -95,6 +100,11 @@ fn long(header: &StringRecord, records: &[StringRecord]) -> Result<GameTable, St
     Ok(GameTable { payoffs, sample, names: Some([rows.names, cols.names]), strategies: None })
 }
 
-fn parsed<T: std::str::FromStr>(text: &str, place: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("{place}: `{text}` is not a number"))
+fn deviation(text: &str, place: &str) -> Result<f64, String> {
+    let sd = text.parse().ok().filter(|sd: &f64| sd.is_finite() && *sd >= 0.0);
+    sd.ok_or_else(|| format!("{place}: `{text}` is not a standard deviation"))
+}
+
+fn parsed<T: FromStr>(text: &str, place: &str, what: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("{place}: `{text}` is not {what}"))
 }

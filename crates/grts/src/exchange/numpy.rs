@@ -2,7 +2,7 @@
 //!
 //! In an archive `payoff` is m × n; `count` and `variance` have its shape; `row_names`, `col_names`, `row` and `col` (the
 //! strategies) have one value for each row or column. An archive with a single array is read whatever its name. Floats
-//! and integers of any width are read, in C or Fortran order; floats are written as doubles.
+//! of 32 and 64 bits and integers of any width are read, in C or Fortran order; floats are written as doubles.
 
 use super::{GameTable, Sample};
 use grts_game::Matrix;
@@ -104,6 +104,10 @@ fn doubles(bytes: &[u8]) -> Result<Array<f64>, String> {
         _ => return Err(format!("values of type {} are no payoffs", dtype.descr())),
     };
     let values = values.map_err(|e| e.to_string())?;
+    // Huge dimensions can wrap around to few values.
+    if shape.iter().try_fold(1, |n: u64, &of| n.checked_mul(of)) != Some(values.len() as u64) {
+        return Err(format!("the shape {shape:?} is not that of {} values", values.len()));
+    }
     Ok((shape.clone(), in_c_order(values, &shape, order)))
 }
 
@@ -172,4 +176,37 @@ fn npy_texts(len: u64, texts: &[String]) -> io::Result<Vec<u8>> {
     texts.iter().try_for_each(|text| writer.push(text.as_str()))?;
     writer.finish()?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read_array;
+
+    fn file(header: &str, values: &[u8]) -> Vec<u8> {
+        [&b"\x93NUMPY\x01\x00"[..], &(header.len() as u16).to_le_bytes(), header.as_bytes(), values].concat()
+    }
+
+    #[test]
+    fn integers_and_fortran_order_are_read() {
+        let bytes = file("{'descr': '|i1', 'fortran_order': True, 'shape': (2, 3), }\n", &[1, 2, 3, 4, 5, 255]);
+        let game = read_array(&bytes).unwrap().payoffs;
+        assert_eq!((game.rows(), game.as_slice()), (2, &[1.0, 3.0, 5.0, 2.0, 4.0, -1.0][..]));
+    }
+
+    #[test]
+    fn arrays_that_are_no_payoffs_are_refused() {
+        let header =
+            |kind: &str, shape: &str| format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}\n");
+        let cases = [
+            ("|i1", "(6,)", "payoffs have the shape [6], not rows and columns"),
+            ("|i1", "(0, 3)", "matrix is empty"),
+            ("|S1", "(2, 3)", "values of type '|S1' are no payoffs"),
+            ("|i1", "(9, 9)", "failed to fill whole buffer"),
+            // 2⁶⁶ values wrap around to none.
+            ("|i1", "(8589934592, 8589934592)", "the shape [8589934592, 8589934592] is not that of 0 values"),
+        ];
+        for (kind, shape, problem) in cases {
+            assert_eq!(read_array(&file(&header(kind, shape), &[1, 2, 3, 4, 5, 6])).unwrap_err(), problem);
+        }
+    }
 }
