@@ -8,7 +8,7 @@
 
 use crate::bench_peers::environment::{Venv, finish_with_output};
 use crate::bench_peers::sample::{median, processor};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use grts::exchange::{self, GameTable};
 use grts_game::stream::{StreamKey, unit};
@@ -152,7 +152,11 @@ fn theirs(venv: &Venv, game: &Path) -> Result<Vec<Peer>> {
         command.env(variable, "1");
     }
     let said = finish_with_output(&mut command)?;
-    said.lines().map(|l| serde_json::from_str(l).with_context(|| format!("not a measurement: {l}"))).collect()
+    // HiGHS greets on stdout whatever it is told.
+    let lines = said.lines().filter(|line| line.starts_with('{'));
+    let peers = lines.map(serde_json::from_str).collect::<Result<Vec<_>, _>>().context("not measurements")?;
+    ensure!(!peers.is_empty(), "HiGHS measured nothing");
+    Ok(peers)
 }
 
 fn markdown(cases: &[(Kind, usize, usize)], outcomes: &BTreeMap<usize, Vec<Outcome>>, settings: &Settings) -> String {
