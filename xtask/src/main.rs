@@ -2,6 +2,7 @@
 //!
 //! `cargo xtask` lists the tasks. Nothing here is needed to use `grts`.
 
+mod bench_nash;
 mod bench_peers;
 mod compare_oracles;
 mod cuda_check;
@@ -20,6 +21,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Measure the solution of matrix games beside HiGHS.
+    BenchNash(bench_nash::Settings),
     /// Measure the language engine beside PyTorch, transformers with peft, and llama.cpp.
     BenchPeers(bench_peers::Settings),
     /// Build with CUDA, whose compiler and libraries are fetched once; no GPU is needed.
@@ -36,6 +39,7 @@ enum Task {
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
+        Task::BenchNash(settings) => bench_nash::run(&settings),
         Task::BenchPeers(settings) => bench_peers::run(&settings),
         Task::CudaCheck(settings) => cuda_check::run(&settings),
         Task::CompareOracles(settings) => compare_oracles::run(&settings),

@@ -4,9 +4,11 @@
 //! commands, and what a scenario may say is the library's. Few settings have an argument, since each is a second way to
 //! say what the scenario file says; those that have one are the ones that change between two runs of one scenario.
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use grts::models::{Device, Dtype};
 use grts::scenario::Method;
+use grts_game::MetaSolver;
 use std::path::PathBuf;
 
 /// The largest integer that TOML, and so `run.toml`, can hold.
@@ -47,7 +49,9 @@ pub enum Command {
     Export(Export),
     /// Measure how fast a model decodes, reads and learns here
     Bench(Bench),
-    /// Show the shape of a run's game: what is strength in it and what goes round
+    /// Solve a zero-sum matrix game from a file
+    Nash(Nash),
+    /// Show the shape of a game, a run's or a file's: what is strength in it and what goes round
     Geometry(Geometry),
 }
 
@@ -239,13 +243,16 @@ pub struct Bench {
 /// Arguments of `grts geometry`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example: `grts geometry runs/meridian-1a2b3c4d --json`
-Reads the stored payoffs only: no model is loaded and nothing is played. Intervals are bootstrap intervals: they show
-how far a measure moves with the payoffs' sampling error, and they are no bounds.")]
+Examples:
+  grts geometry runs/meridian-1a2b3c4d --json   the stored payoffs of a run
+  grts geometry game.npz                        a game in any format of `grts nash`
+Reads payoffs only: no model is loaded and nothing is played. Intervals are bootstrap intervals: they show how far a
+measure moves with the payoffs' sampling error, and they are no bounds. A file has them if it says how each payoff was
+sampled (`n,sd` in a .csv, `count` and `variance` in a .npz); sampled payoffs that all lie in 0 to 1 count as shares.")]
 pub struct Geometry {
-    /// Run directory
-    #[arg(value_name = "RUN")]
-    pub run: PathBuf,
+    /// Run directory, or a file with a game
+    #[arg(value_name = "RUN|FILE")]
+    pub game: PathBuf,
     /// Games drawn for the intervals; 0 for none
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = value_parser!(u32).range(..=100_000))]
     pub resamples: u32,
@@ -255,6 +262,32 @@ pub struct Geometry {
     /// Print one JSON object instead of the table
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `grts nash`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  grts nash game.npy                                  numpy's array of payoffs to the row player
+  grts nash game.nfg --solver max_entropy_nash --json
+Formats by ending: .npy, .npz (`payoff`, or the only array), .csv (a matrix of numbers, or lines `row,col,mean`),
+.nfg (Gambit's payoff form). The column player receives the negative payoffs.
+NashConv, `exploitability` in the JSON, is what both players together could gain; OpenSpiel's figure is half of it.
+`seconds` is the time of the solution alone. All but the Nash solvers stop short of an equilibrium, and NashConv says how far.")]
+pub struct Nash {
+    /// File with a game
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Rule for the strategies
+    #[arg(long, value_name = "NAME", default_value = "nash", value_parser = solver_names())]
+    pub solver: String,
+    /// Print one JSON object instead of the table
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn solver_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(MetaSolver::ALL.map(MetaSolver::name))
 }
 
 fn temperature(text: &str) -> Result<f32, String> {

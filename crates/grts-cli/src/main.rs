@@ -11,6 +11,7 @@ mod eval;
 mod export;
 mod generate;
 mod geometry;
+mod nash;
 mod output;
 mod progress;
 mod resume;
@@ -39,6 +40,7 @@ fn obey(command: &Command) -> u8 {
         Command::Generate(arguments) => generate::run(arguments),
         Command::Export(arguments) => export::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
+        Command::Nash(arguments) => nash::run(arguments),
         Command::Geometry(arguments) => geometry::run(arguments),
     };
     match result {

@@ -98,7 +98,11 @@ pub fn of_survey(survey: &Survey) -> String {
     }
     let size =
         format!("{} red by {} blue policies, {} agents", survey.rows, survey.cols, grouped(survey.agents as u64));
-    format!("{size}; bootstrap intervals of {} draws\n\n{}", survey.resamples, aligned(&rows))
+    let intervals = match survey.resamples {
+        0 => "no intervals".to_owned(),
+        draws => format!("bootstrap intervals of {draws} draws"),
+    };
+    format!("{size}; {intervals}\n\n{}", aligned(&rows))
 }
 
 fn too_many() -> String {

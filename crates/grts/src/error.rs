@@ -48,6 +48,16 @@ pub enum Error {
         /// The way out.
         hint: String,
     },
+    /// A file holds no game, or cannot hold the one at hand.
+    #[error("game `{}`: {problem}", path.display())]
+    Game {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with the entry.
+        problem: String,
+        /// The way out.
+        hint: String,
+    },
     /// A device cannot be used.
     #[error("device `{device}`: {problem}")]
     Device {
@@ -153,6 +163,7 @@ impl Error {
             Self::Store { .. } | Self::Failed { .. } => ErrorKind::Failed,
             Self::Setting { .. }
             | Self::Model { .. }
+            | Self::Game { .. }
             | Self::Device { .. }
             | Self::Run { .. }
             | Self::RunInUse { .. }
@@ -166,6 +177,7 @@ impl Error {
         match self {
             Self::Setting { hint, .. }
             | Self::Model { hint, .. }
+            | Self::Game { hint, .. }
             | Self::Device { hint, .. }
             | Self::Run { hint, .. }
             | Self::Hub { hint, .. }

@@ -1,11 +1,12 @@
-//! The shape of a run's meta-game: stored payoffs in, a plain record out.
+//! The shape of a meta-game, a run's or a file's: payoffs in, a plain record out.
 //!
 //! It reads records only, so a run can be looked at while it is resumed elsewhere as a copy, or years later without its
 //! models. What the measures mean is said in `grts_game::geometry`; nothing is measured here.
 
 use crate::error::Error;
+use crate::exchange::{GameTable, Sample};
 use crate::store::RunDir;
-use grts_game::geometry::{Settings, Survey, survey};
+use grts_game::geometry::{Settings, Survey, survey, survey_exact};
 use grts_game::rules::Rules;
 use grts_game::{GameError, MetaGame, Moments};
 
@@ -20,6 +21,33 @@ pub fn of_run(run: &RunDir, settings: &Settings) -> Result<Survey, Error> {
         hint: format!("let it play on: `grts resume {}`", run.path().display()),
     };
     survey(&meta_game(run, in_run)?, settings).map_err(in_run)
+}
+
+/// The shape of a game from a file: exact payoffs without intervals, or sampled ones with them.
+///
+/// A file does not say which returns are possible. Sampled means that all lie in 0 to 1 are taken for shares of successes,
+/// with that range; others have the range of the means.
+///
+/// # Errors
+/// A decomposition or equilibrium was not found, or an entry's count is 0.
+pub fn of_table(table: &GameTable, settings: &Settings) -> Result<Survey, GameError> {
+    match &table.sample {
+        Some(sample) => survey(&sampled(table, sample)?, settings),
+        None => survey_exact(&table.payoffs),
+    }
+}
+
+fn sampled(table: &GameTable, sample: &Sample) -> Result<MetaGame, GameError> {
+    let (low, high) = table.payoffs.range();
+    let mut game = MetaGame::new(if low >= 0.0 && high <= 1.0 { (0.0, 1.0) } else { (low, high) })?;
+    (0..table.payoffs.rows()).for_each(|_| _ = game.add_row());
+    (0..table.payoffs.cols()).for_each(|_| _ = game.add_col());
+    for (at, &mean) in table.payoffs.as_slice().iter().enumerate() {
+        let (count, variance) = (sample.count[at], sample.variance[at]);
+        let entry = Moments { count, mean, m2: variance * count.saturating_sub(1) as f64 };
+        game.merge(at / table.payoffs.cols(), at % table.payoffs.cols(), entry)?;
+    }
+    Ok(game)
 }
 
 /// The meta-game as the run's records have it. Every record is a sample of its own, so they add up.

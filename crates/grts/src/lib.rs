@@ -5,6 +5,7 @@
 //! survives a kill. Modules import only those listed above them.
 
 pub mod error;
+pub mod exchange;
 pub mod world;
 
 pub mod twin;

@@ -51,17 +51,22 @@ impl Environment {
     }
 }
 
-struct Venv {
-    directory: PathBuf,
-    scripts: PathBuf,
+/// A virtual environment.
+pub struct Venv {
+    /// Where it lies, or will.
+    pub directory: PathBuf,
+    /// Folder of the lists.
+    pub scripts: PathBuf,
 }
 
 impl Venv {
-    fn python(&self) -> PathBuf {
+    /// Its interpreter.
+    pub fn python(&self) -> PathBuf {
         self.directory.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" })
     }
 
-    fn create(&self) -> Result<()> {
+    /// Makes it, unless it is there.
+    pub fn create(&self) -> Result<()> {
         if self.python().exists() {
             return Ok(());
         }
@@ -70,7 +75,7 @@ impl Venv {
     }
 
     /// Installs a list unless this very list is installed: its text is kept in the environment afterwards.
-    fn install(&self, list: &str) -> Result<()> {
+    pub fn install(&self, list: &str) -> Result<()> {
         let path = self.scripts.join(list);
         let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
         let stamp = self.directory.join(format!("installed-{list}"));
@@ -87,12 +92,17 @@ impl Venv {
 
 /// Runs to the end; the error is the last line of what the command said.
 pub fn finish(command: &mut Command) -> Result<()> {
+    finish_with_output(command).map(drop)
+}
+
+/// The same; returns what it printed.
+pub fn finish_with_output(command: &mut Command) -> Result<String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start `{program}`"))?;
     if !output.status.success() {
         bail!("{}", last_line(&output.stderr).unwrap_or_else(|| output.status.to_string()));
     }
-    Ok(())
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// The last line with anything on it.

@@ -6,12 +6,12 @@
 //! is that each process loads its model again. What cannot be measured is skipped with its reason, never estimated.
 
 mod contest;
-mod environment;
+pub mod environment;
 mod grts_rows;
 mod job;
 mod limits;
 mod models;
-mod sample;
+pub mod sample;
 mod table;
 
 use anyhow::{Context as _, Result};

@@ -1,4 +1,4 @@
-//! `grts geometry` on a run whose payoffs were written by hand: no model, no play.
+//! `grts geometry` on a run and on files whose payoffs were written by hand: no model, no play.
 
 use crate::Desk;
 use grts::scenario::Scenario;
@@ -54,4 +54,35 @@ fn a_run_without_payoffs_has_none() {
                     hint: let it play on: `grts resume run`\n";
     let said = desk.grts(&["geometry", "run"]);
     assert_eq!((said.code, said.stdout.as_str(), said.stderr.as_str()), (Some(2), "", expected));
+}
+
+#[test]
+fn a_file_has_the_shape_of_its_game() {
+    let desk = Desk::new();
+    let read =
+        |file: &str| -> Survey { serde_json::from_str(&desk.grts(&["geometry", file, "--json"]).stdout).unwrap() };
+    desk.write("rps.csv", "0,-1,1\n1,0,-1\n-1,1,0\n");
+    let rps = read("rps.csv");
+    assert_eq!((rps.agents, rps.resamples, rps.clusters.len()), (3, 0, 1));
+    assert!(rps.transitive_share.mean < 1e-12, "all of it goes round");
+    // The same samples in a run and in a file have the same survey.
+    create(&desk, &[[80, 10, 5], [20, 60, 5]]);
+    let mut lines = "row,col,mean,n,sd\n".to_owned();
+    for (row, successes) in [[80.0, 10.0, 5.0], [20.0, 60.0, 5.0]].iter().enumerate() {
+        for (col, won) in successes.iter().enumerate() {
+            let mean: f64 = won / 96.0;
+            let sd = (96.0 * mean * (1.0 - mean) / 95.0).sqrt();
+            lines += &format!("red {row},blue {col},{mean},96,{sd}\n");
+        }
+    }
+    desk.write("sampled.csv", &lines);
+    let (run, file) = (read("run"), read("sampled.csv"));
+    assert_eq!((file.resamples, file.clusters.len()), (200, run.clusters.len()));
+    let near = |a: f64, b: f64| (a - b).abs() < 1e-9;
+    assert!(near(file.transitive_share.mean, run.transitive_share.mean));
+    assert!(near(file.transitive_share.low, run.transitive_share.low));
+    desk.write("unplayed.csv", "row,col,mean,n,sd\na,x,0.5,0,0\n");
+    let said = desk.refusal(&["geometry", "unplayed.csv"]);
+    assert!(said.starts_with("error: game `unplayed.csv`: ") && said.contains("hint: give each entry "), "{said}");
+    assert!(desk.refusal(&["geometry", "absent.csv"]).starts_with("error: "));
 }

@@ -3,6 +3,7 @@
 mod geometry;
 mod inputs;
 mod models;
+mod nash;
 mod play;
 mod runs;
 mod usage;

@@ -59,14 +59,14 @@ fn wrong_arguments_are_refused_with_exit_code_2() {
 #[test]
 fn no_command_shows_the_commands() {
     let said = Desk::new().refusal(&[]);
-    for command in ["solve", "resume", "eval", "generate", "export", "bench"] {
+    for command in ["solve", "resume", "eval", "generate", "export", "bench", "nash", "geometry"] {
         assert!(said.contains(&format!("\n  {command} ")), "{said}");
     }
 }
 
 #[test]
 fn every_command_has_help_with_an_example() {
-    let cases: [(&[&str], &str, &str); 7] = [
+    let cases: [(&[&str], &str, &str); 9] = [
         (&["--help"], "Usage: grts <COMMAND>", "Example: `grts solve --quick`"),
         (&["solve", "--help"], "Usage: grts solve [OPTIONS] [SCENARIO.toml]", "grts solve --quick --seed 7"),
         (&["resume", "--help"], "Usage: grts resume [OPTIONS] <RUN>", "Example: `grts resume runs/meridian-1a2b3c4d`"),
@@ -86,6 +86,8 @@ fn every_command_has_help_with_an_example() {
             "\n  grts export runs/a --policy blue-1 --merged --out hardened",
         ),
         (&["bench", "--help"], "Usage: grts bench [OPTIONS] <MODEL>", "Example: `grts bench builtin --batch 1,32 "),
+        (&["nash", "--help"], "Usage: grts nash [OPTIONS] <FILE>", "\n  grts nash game.npy  "),
+        (&["geometry", "--help"], "Usage: grts geometry [OPTIONS] <RUN|FILE>", "\n  grts geometry game.npz  "),
     ];
     for (arguments, usage, example) in cases {
         let Transcript { code, stdout, stderr } = Desk::new().grts(arguments);
