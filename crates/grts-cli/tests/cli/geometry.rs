@@ -62,6 +62,9 @@ fn a_file_has_the_shape_of_its_game() {
     let read =
         |file: &str| -> Survey { serde_json::from_str(&desk.grts(&["geometry", file, "--json"]).stdout).unwrap() };
     desk.write("rps.csv", "0,-1,1\n1,0,-1\n-1,1,0\n");
+    assert!(
+        desk.grts(&["geometry", "rps.csv"]).stdout.starts_with("3 red by 3 blue policies, 3 agents; no intervals\n")
+    );
     let rps = read("rps.csv");
     assert_eq!((rps.agents, rps.resamples, rps.clusters.len()), (3, 0, 1));
     assert!(rps.transitive_share.mean < 1e-12, "all of it goes round");

@@ -30,8 +30,10 @@ const AIM: f64 = 1e-12;
 const EXACT: f64 = 1e-14;
 /// Walks from the guess, and as many from a pure profile if they fail: one for each degree of caution.
 const ATTEMPTS: u32 = CAUTION.len() as u32;
-/// Steps of regret matching between two looks at the supports, and at most.
+/// Steps of regret matching between two looks at the supports, and at most: some for each member that a support can have,
+/// since the walk from a poor guess is short where supports are small.
 const STEPS: u32 = 50;
+const STEPS_PER_MEMBER: u32 = 10;
 const MOST_STEPS: u32 = 2000;
 /// A weight below this share of the largest one is not taken as support.
 const SUPPORT: f64 = 0.02;
@@ -236,6 +238,8 @@ fn mixed(unit: Matrix, basis: &mut Basis) -> Result<Candidate, GameError> {
 /// It goes on until both sides play about as many, which is the sign that the supports have settled.
 fn guess(board: &Board) -> (Vec<usize>, Vec<usize>) {
     let mut learners = Learners::new(board, Rule { predictive: true, power: 4 });
+    let members = board.by_row.rows().min(board.by_row.cols()).min(MOST_STEPS as usize) as u32;
+    let most = (2 * STEPS + STEPS_PER_MEMBER * members).min(MOST_STEPS);
     let mut steps = 0;
     loop {
         learners.run(board, STEPS);
@@ -243,7 +247,7 @@ fn guess(board: &Board) -> (Vec<usize>, Vec<usize>) {
         let (row, col) = learners.averages();
         let (num_rows, num_cols) = (support(&row), support(&col));
         let size = (num_rows + num_cols).div_ceil(2).min(row.len()).min(col.len());
-        if steps >= MOST_STEPS || (steps > STEPS && num_rows.abs_diff(num_cols) <= 1 + size / 32) {
+        if steps >= most || (steps > STEPS && num_rows.abs_diff(num_cols) <= 1 + size / 32) {
             return (heaviest(&row, size), heaviest(&col, size));
         }
     }
