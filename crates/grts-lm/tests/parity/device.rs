@@ -1,6 +1,6 @@
 //! The device path, on candle's CPU device: against the same fixtures, and against the kernels of this crate.
 
-use crate::families::{CASES, TOLERANCE, adapter, expected, greedy, ids, mean_loss, path};
+use crate::families::{CASES, TOLERANCE, check_adapters, expected, greedy, ids, path};
 use crate::{fixture, largest_difference, tensors};
 use grts_lm::decode::{Context, Generated, GenerationConfig, Row};
 use grts_lm::lora::{Adapter, LoraConfig};
@@ -37,31 +37,7 @@ fn logits_and_greedy_text_of_every_family_are_those_of_transformers() {
 
 #[test]
 fn adapters_of_every_family_are_those_of_peft_and_so_are_their_gradients() {
-    let mut adapters = 0;
-    for case in CASES {
-        let model = reference(case);
-        let Some(adapter) = adapter(case, &model) else { continue };
-        adapters += 1;
-        let golden = tensors(&format!("{}/expected.safetensors", path(case)));
-        let tokens = ids(&expected(case)["sequences"][1]);
-        let off = largest_difference(&model.logits(&tokens, Some(&adapter)).unwrap(), &golden["adapter.logits.1"].1);
-        assert!(off <= TOLERANCE, "{case}: off by {off}");
-        let batch = [Sequence { scored: (1..tokens.len()).collect(), tokens }];
-        for checkpointing in [false, true] {
-            let trainer = Trainer::adapter(Arc::clone(&model), &adapter, AdamWConfig::default());
-            let trainer = trainer.with_checkpointing(checkpointing);
-            let (loss, gradients) = trainer.gradients(&batch, mean_loss).unwrap();
-            let want = expected(case)["adapter_loss"].as_f64().unwrap();
-            assert!((loss - want).abs() <= 1e-5, "{case}: {loss} against {want}");
-            for (p, gradient) in trainer.parameters().iter().zip(&gradients) {
-                let (_, want) = &golden[&format!("grad.{}", p.name)];
-                let largest = want.iter().fold(0.0, |m: f32, x| m.max(x.abs()));
-                let off = largest_difference(gradient, want) / largest;
-                assert!(off <= TOLERANCE, "{case}, `{}`: off by {off} of the largest", p.name);
-            }
-        }
-    }
-    assert_eq!(adapters, 10);
+    check_adapters(reference);
 }
 
 /// The base and two adapters of different ranks, changed so that they matter.

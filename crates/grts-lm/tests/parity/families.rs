@@ -103,9 +103,14 @@ fn greedy_text_of_every_family_is_that_of_transformers() {
 
 #[test]
 fn adapters_of_every_family_are_those_of_peft_and_so_are_their_gradients() {
+    check_adapters(model);
+}
+
+/// Logits and gradients of every adapter, on the models that `load` gives.
+pub(crate) fn check_adapters(load: impl Fn(&str) -> Arc<Model>) {
     let mut adapters = 0;
     for case in CASES {
-        let model = model(case);
+        let model = load(case);
         let Some(adapter) = adapter(case, &model) else { continue };
         adapters += 1;
         let golden = tensors(&format!("{}/expected.safetensors", path(case)));
