@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use grts::models::{Device, Dtype};
 use grts::scenario::Method;
 use grts_game::MetaSolver;
+use grts_game::rules::Player;
 use std::path::PathBuf;
 
 /// The largest integer that TOML, and so `run.toml`, can hold.
@@ -43,6 +44,8 @@ pub enum Command {
     Resume(Resume),
     /// Measure the final blue of a finished run again, with fresh dialogues
     Eval(Eval),
+    /// Attack or defend against a finished run with fresh learners that never saw it
+    Probe(Probe),
     /// Continue a text with a model or adapter, to try it by hand
     Generate(Generate),
     /// Write a model with an adapter merged in, for programs that know no adapters
@@ -119,6 +122,42 @@ pub struct Eval {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u64).range(..=LARGEST_SEED))]
     pub seed: u64,
     /// Dialogues between the final attackers and the final blue
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = value_parser!(u64).range(2..=LARGEST_COUNT))]
+    pub dialogues: u64,
+    /// Where models compute: `cpu`, `cuda` or `cuda:N`
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: Device,
+    /// Print one JSON object instead of the table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `grts probe`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  grts probe runs/meridian-1a2b3c4d                       three fresh attackers against the final blue
+  grts probe runs/meridian-1a2b3c4d --against red --seeds 1
+The exploiters learn from the base with seeds and settings of their own; the strongest is measured again on dialogues that
+did not choose it. Their gain is a lower bound of exploitability. Adapters are kept below the run's `policies/`, and the
+same command goes on after Ctrl-C.")]
+pub struct Probe {
+    /// Directory of a finished run
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// Side whose final mixture is exploited
+    #[arg(long, value_name = "SIDE", default_value = "blue")]
+    pub against: Side,
+    /// Exploiters to train
+    #[arg(long, value_name = "K", default_value_t = 3, value_parser = value_parser!(u64).range(1..=1000))]
+    pub seeds: u64,
+    /// Budget of each: so many times the steps and searched dialogues of the solver's own responses
+    #[arg(long, value_name = "B", default_value_t = 2.0, value_parser = budget)]
+    pub budget: f64,
+    /// Seed of all that is drawn
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u64).range(..=LARGEST_SEED))]
+    pub seed: u64,
+    /// Fresh dialogues that measure the value and the strongest
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = value_parser!(u64).range(2..=LARGEST_COUNT))]
     pub dialogues: u64,
     /// Where models compute: `cpu`, `cuda` or `cuda:N`
@@ -295,6 +334,11 @@ fn temperature(text: &str) -> Result<f32, String> {
     number.ok_or_else(|| "a number of at least 0 is needed".to_owned())
 }
 
+fn budget(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|b| (0.01..=1000.0).contains(b));
+    number.ok_or_else(|| "a number from 0.01 to 1000 is needed".to_owned())
+}
+
 fn probability(text: &str) -> Result<f32, String> {
     let number = text.parse::<f32>().ok().filter(|p| *p > 0.0 && *p <= 1.0);
     number.ok_or_else(|| "a number above 0 and at most 1 is needed".to_owned())
@@ -314,6 +358,24 @@ impl From<DtypeName> for Dtype {
         match name {
             DtypeName::F32 => Self::F32,
             DtypeName::Bf16 => Self::Bf16,
+        }
+    }
+}
+
+/// The sides as they are typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Side {
+    /// The defender: fresh attackers are trained
+    Blue,
+    /// The attackers: fresh defenders are trained
+    Red,
+}
+
+impl From<Side> for Player {
+    fn from(side: Side) -> Self {
+        match side {
+            Side::Blue => Self::Blue,
+            Side::Red => Self::Red,
         }
     }
 }

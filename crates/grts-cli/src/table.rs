@@ -4,10 +4,11 @@
 //! says that it is a lower bound. Shares are fractions, as in the scenario and in JSON, so that a value can be compared
 //! with `h_min` by eye. The table leaves out sample sizes; `--json` has everything.
 
-use grts::session::{CellReport, Evaluation};
+use grts::session::{CellReport, Evaluation, ProbeReport};
 use grts::summary::{BlueReport, Summary};
 use grts_game::Estimate;
 use grts_game::geometry::Survey;
+use grts_game::rules::Player;
 use grts_game::solver::StopReason;
 use std::path::Path;
 
@@ -57,6 +58,38 @@ pub fn of_evaluation(evaluation: &Evaluation) -> String {
             .map(|c| Row::new(c.cell.clone(), [shares(c.asr)], if c.chain { "after a set-up turn" } else { "" })),
     );
     format!("run `{}`, final blue, seed {}\n\n{}", evaluation.run, evaluation.seed, aligned(&rows))
+}
+
+/// The table of `grts probe`.
+pub fn of_probe(report: &ProbeReport) -> String {
+    let (learners, measure) = match report.against {
+        Player::Blue => ("attackers", "attack success"),
+        Player::Red => ("defenders", "attacks let through"),
+    };
+    let mut rows = vec![Row::head("EXPLOITERS", [measure])];
+    rows.extend(report.exploiters.iter().map(|e| {
+        let note = format!("{} steps, rate {:.1e}, beta {:.3}", e.steps, e.learning_rate, e.beta);
+        let note = e.rejected.as_ref().map_or(note.clone(), |reason| format!("{note}; does not count: {reason}"));
+        Row::new(e.id.clone(), [shares(e.returns)], &note)
+    }));
+    rows.extend([Row::head("", [""]), Row::head("MEASURED AGAIN", [""])]);
+    rows.push(Row::new("value", [shares(report.value)], "red's return between the final mixtures"));
+    match &report.strongest {
+        Some(strongest) => rows.extend([
+            Row::new("strongest", [shares(strongest.returns)], &strongest.id),
+            Row::new("gain", [signed(strongest.gain)], "over the value; a lower bound of exploitability"),
+        ]),
+        None => rows.push(Row::new("strongest", ["none".to_owned()], "every exploiter broke its constraint")),
+    }
+    if let Some(scripted) = &report.scripted {
+        let tries = format!("{} dialogues of the whole red population, one of which succeeds", scripted.tries);
+        rows.extend([
+            Row::new("hottest cell", [shares(scripted.worst_cell_asr)], WORST),
+            Row::new(format!("best of {}", scripted.tries), [shares(scripted.best_of_asr)], &tries),
+        ]);
+    }
+    let (budget, seed) = (report.budget, report.seed);
+    format!("run `{}`, fresh {learners} with {budget} times the budget, seed {seed}\n\n{}", report.run, aligned(&rows))
 }
 
 /// Layers of the spinning top that `grts geometry` lists.

@@ -23,7 +23,7 @@ fn keys(json: &Value) -> Vec<&str> {
     json.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
-/// One run for all, since it is the slow part: solve, resume, eval, and stdout that does not take the result.
+/// One run for all, since it is the slow part: solve, resume, eval, probe, and stdout that does not take the result.
 #[test]
 fn a_run_is_solved_printed_again_and_measured() {
     let desk = Desk::new();
@@ -48,6 +48,35 @@ fn a_run_is_solved_printed_again_and_measured() {
     assert_eq!((&evaluation["seed"], &evaluation["run"]), (&Value::from(5), &summary["run"]));
     assert_eq!(evaluation["asr"]["n"], 8);
     stdout_that_takes_nothing(&desk, &eval);
+    fresh_learners_exploit_it(&desk);
+}
+
+/// Both sides; what was trained is kept, other seeds train others, and the run's result stays.
+fn fresh_learners_exploit_it(desk: &Desk) {
+    let result = fs::read(desk.path("run/summary.json")).unwrap();
+    let probe = |arguments: &[&str]| -> Value {
+        let probed = desk.grts(&[&["probe", "run", "--dialogues", "8", "--json"], arguments].concat());
+        assert_eq!(probed.code, Some(0), "{}", probed.stderr);
+        serde_json::from_str(&probed.stdout).unwrap()
+    };
+    let attackers = probe(&["--seeds", "2", "--budget", "0.5"]);
+    let ids: Vec<&str> =
+        attackers["exploiters"].as_array().unwrap().iter().map(|e| e["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["exploiter-blue-0.5x-1-1", "exploiter-blue-0.5x-1-2"]);
+    let written =
+        |id: &str| fs::metadata(desk.path("run/policies").join(id).join("adapter_model.safetensors")).unwrap();
+    let first = ids.iter().map(|id| written(id).modified().unwrap()).collect::<Vec<_>>();
+    assert_eq!((&attackers["against"], &attackers["value"]["n"]), (&Value::from("blue"), &Value::from(8)));
+    assert_eq!(attackers["scripted"]["best_of_asr"]["n"], 200);
+    assert_eq!(probe(&["--seeds", "2", "--budget", "0.5"]), attackers, "what is trained is taken as it is");
+    assert_eq!(first, ids.iter().map(|id| written(id).modified().unwrap()).collect::<Vec<_>>());
+    let other = probe(&["--seeds", "1", "--budget", "0.5", "--seed", "2"]);
+    assert_ne!(other["exploiters"][0]["id"], attackers["exploiters"][0]["id"]);
+    let defenders = probe(&["--against", "red", "--seeds", "1"]);
+    assert_eq!((&defenders["against"], &defenders["scripted"]), (&Value::from("red"), &Value::Null));
+    let table = desk.grts(&["probe", "run", "--dialogues", "8", "--against", "red", "--seeds", "1"]).stdout;
+    assert!(table.contains("fresh defenders with 2 times the budget, seed 1\n\nEXPLOITERS "), "{table}");
+    assert_eq!(fs::read(desk.path("run/summary.json")).unwrap(), result);
 }
 
 /// A reader that has gone is no error; a full device is.

@@ -52,28 +52,30 @@ struct Candidate {
 
 /// What is stored of a response; the adapter lies under `policies/`.
 #[derive(Serialize, Deserialize)]
-struct Trained {
-    id: String,
+pub(super) struct Trained {
+    pub(super) id: String,
     /// Mean return to red against the opponent's mixture.
-    returns: Estimate,
+    pub(super) returns: Estimate,
     /// `None` when admitted.
-    rejected: Option<String>,
+    pub(super) rejected: Option<String>,
     log: TrainingLog,
 }
 
 /// What an oracle is asked for.
-struct Assignment<'p> {
+pub(super) struct Assignment<'p> {
     /// Key of the unit; with `-` for `/` the id of the policy.
-    unit: String,
-    learning: Learning,
-    opponents: &'p [(&'p Policy, f64)],
-    training: StreamKey,
-    gate: StreamKey,
-    measurement: StreamKey,
+    pub(super) unit: String,
+    pub(super) learning: Learning,
+    /// Dialogues of the first round of red's search.
+    pub(super) search_dialogues: usize,
+    pub(super) opponents: &'p [(&'p Policy, f64)],
+    pub(super) training: StreamKey,
+    pub(super) gate: StreamKey,
+    pub(super) measurement: StreamKey,
     /// Dialogues that measure the response.
-    dialogues: usize,
-    purpose: Purpose,
-    iteration: Option<usize>,
+    pub(super) dialogues: usize,
+    pub(super) purpose: Purpose,
+    pub(super) iteration: Option<usize>,
 }
 
 impl Assignment<'_> {
@@ -102,10 +104,8 @@ impl<'a, 'd> Players<'a, 'd> {
         self.desk.borrow().run.save_policy(id, write)
     }
 
-    fn load(&self, id: &str) -> Result<Policy, Error> {
-        let path = self.desk.borrow().run.policy_path(id);
-        let adapter = Adapter::load(&path, self.stage.base.model.config()).map_err(|e| Error::model(&path, &e))?;
-        Ok(Policy::new(id, adapter))
+    pub(super) fn begin(&self, label: &str) {
+        self.desk.borrow_mut().begin(label);
     }
 
     /// Plays `count` dialogues of the mixture against the mixture (one side is usually a single policy).
@@ -150,7 +150,7 @@ impl<'a, 'd> Players<'a, 'd> {
     }
 
     /// Red's response, trained or from the store, as it was measured.
-    fn train_red(&self, task: &Assignment<'_>) -> Result<(Trained, Policy), Error> {
+    pub(super) fn train_red(&self, task: &Assignment<'_>) -> Result<(Trained, Policy), Error> {
         self.respond(task, || {
             let table = self.stage.table();
             let red = &self.stage.scenario.red;
@@ -160,7 +160,7 @@ impl<'a, 'd> Players<'a, 'd> {
                 fluency_floor: red.fluency_floor,
                 multiplier_rate: red.multiplier_rate,
                 search_rounds: red.search_rounds,
-                search_dialogues: red.search_dialogues * task.iteration.map_or(1, |_| self.budget()),
+                search_dialogues: task.search_dialogues,
             };
             let (adapter, log) = oracle.respond(task.opponents, &mut self.step())?;
             let policy = Policy::new(task.id(), adapter);
@@ -177,7 +177,7 @@ impl<'a, 'd> Players<'a, 'd> {
     }
 
     /// Blue's response from `start`, trained against `practice` or from the store, as it was measured.
-    fn train_blue(
+    pub(super) fn train_blue(
         &self,
         task: &Assignment<'_>,
         practice: &[(&Policy, f64)],
@@ -213,7 +213,7 @@ impl<'a, 'd> Players<'a, 'd> {
         if !fresh {
             self.desk.borrow_mut().skip(trained.log.search.len() + trained.log.returns.len());
         }
-        let policy = self.load(&trained.id)?;
+        let policy = self.stage.policy(&self.desk.borrow().run, &trained.id)?;
         Ok((trained, policy))
     }
 
@@ -303,6 +303,7 @@ impl<'a, 'd> Players<'a, 'd> {
         Assignment {
             unit,
             learning,
+            search_dialogues: self.stage.scenario.red.search_dialogues * self.budget(),
             opponents,
             training: self.stage.key(training, iteration, 0),
             gate: self.stage.key(gate, iteration, 0),
@@ -313,7 +314,7 @@ impl<'a, 'd> Players<'a, 'd> {
         }
     }
 
-    fn returns(&self, episodes: &[Episode]) -> Result<Estimate, Error> {
+    pub(super) fn returns(&self, episodes: &[Episode]) -> Result<Estimate, Error> {
         let (low, high) = self.stage.rules.payoff_range();
         Ok(Estimate::bounded(&moments(episodes)?, low, high))
     }
@@ -333,6 +334,12 @@ impl<'a, 'd> Players<'a, 'd> {
         Ok(())
     }
 
+    /// Makes ready to train blue, whose untouched base answers plain questions as `initial_open` says.
+    pub(super) fn prepare_blue(&mut self, initial_open: Estimate) -> Result<(), Error> {
+        self.initial_open = Some(initial_open);
+        self.collect()
+    }
+
     /// ASR and gain of a fresh attacker, trained from the base with a stream of its own.
     pub(super) fn probe_red(&mut self, name: &str, blues: &[(&Policy, f64)], value: Estimate) -> Result<Probe, Error> {
         self.desk.borrow_mut().begin(&format!("probe: a fresh attacker against the {name} blue"));
@@ -343,6 +350,7 @@ impl<'a, 'd> Players<'a, 'd> {
         let (trained, _) = self.train_red(&Assignment {
             unit: format!("probe-red/{name}"),
             learning,
+            search_dialogues: self.stage.scenario.red.search_dialogues,
             opponents: blues,
             training: key(0),
             gate: key(1),
@@ -365,6 +373,7 @@ impl<'a, 'd> Players<'a, 'd> {
         let task = Assignment {
             unit: "probe-blue/final".to_owned(),
             learning,
+            search_dialogues: 0,
             opponents: reds,
             training: key(0),
             gate: key(1),

@@ -72,17 +72,10 @@ pub(super) struct Desk<'a> {
 }
 
 impl<'a> Desk<'a> {
-    pub(super) fn new(
-        run: RunDir,
-        scenario: &Scenario,
-        interrupt: &'a AtomicBool,
-        reporter: &'a mut dyn Reporter,
-    ) -> Self {
-        let (red, blue, search) =
-            (scenario.red.learning.steps, scenario.blue.learning.steps, scenario.red.search_rounds);
-        let total = scenario.solver.iterations * (search + red + blue) + 2 * search + 3 * scenario.probe.steps;
+    /// `steps` are planned: optimiser steps and rounds of red's search.
+    pub(super) fn new(run: RunDir, steps: usize, interrupt: &'a AtomicBool, reporter: &'a mut dyn Reporter) -> Self {
         let label = "start".to_owned();
-        let status = Status { label, done: 0, total: total as u64, value: None, gap: None, asr: None };
+        let status = Status { label, done: 0, total: steps as u64, value: None, gap: None, asr: None };
         Self { run, cost: Cost::default(), status, reporter, interrupt }
     }
 
@@ -110,7 +103,9 @@ impl<'a> Desk<'a> {
 
     pub(super) fn check(&self) -> Result<(), Error> {
         if self.interrupt.load(Ordering::Relaxed) {
-            return Err(Error::Interrupted { run: self.run.path().to_owned() });
+            let run = self.run.path().to_owned();
+            let hint = format!("go on with `grts resume {}`", run.display());
+            return Err(Error::Interrupted { run, hint });
         }
         Ok(())
     }

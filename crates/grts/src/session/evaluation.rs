@@ -119,7 +119,7 @@ const FINALISTS: usize = 12;
 const SECOND_ROUND: usize = 32;
 const LAST_ROUND: usize = 256;
 
-fn measure_scripted(
+pub(super) fn measure_scripted(
     stage: &Stage,
     blues: &[(&Policy, f64)],
     key: StreamKey,
@@ -196,7 +196,7 @@ pub(super) fn attacks(
     Ok(attacks)
 }
 
-fn play_attacks(
+pub(super) fn play_attacks(
     stage: &Stage,
     reds: &[(&Policy, f64)],
     blues: &[(&Policy, f64)],
@@ -338,12 +338,7 @@ pub struct Evaluation {
 /// [`Error::Run`] when the run has no summary yet, and whatever stops the dialogues.
 pub fn evaluate(run: &RunDir, settings: &EvaluationSettings, reporter: &mut dyn Reporter) -> Result<Evaluation, Error> {
     let stage = Stage::set(run.manifest().scenario.clone(), settings.device)?;
-    let profile: Profile = super::desk::stored(run, PROFILE)?.ok_or_else(|| Error::Run {
-        path: run.path().to_owned(),
-        problem: "is not finished, so it has no final blue to measure".to_owned(),
-        hint: format!("`grts resume {}` first", run.path().display()),
-    })?;
-    let (reds, blues) = (profile.load(&stage, run, &profile.reds)?, profile.load(&stage, run, &profile.blues)?);
+    let (reds, blues) = Profile::of(run)?.policies(&stage, run)?;
     fn borrowed(mixture: &[(Policy, f64)]) -> Vec<(&Policy, f64)> {
         mixture.iter().map(|(p, w)| (p, *w)).collect()
     }
@@ -377,16 +372,24 @@ pub(super) struct Profile {
     pub(super) blues: Vec<(String, f64)>,
 }
 
+/// Policies with their weights.
+type Mixed = Vec<(Policy, f64)>;
+
 impl Profile {
-    fn load(&self, stage: &Stage, run: &RunDir, mixture: &[(String, f64)]) -> Result<Vec<(Policy, f64)>, Error> {
-        let policy = |id: &str| {
-            if id == stage.untouched.id {
-                return Ok(stage.untouched.clone());
-            }
-            let path = run.policy_path(id);
-            let adapter = grts_lm::lora::Adapter::load(&path, stage.base.model.config());
-            adapter.map(|a| Policy::new(id, a)).map_err(|e| Error::model(&path, &e))
+    /// The final mixtures of a finished run.
+    pub(super) fn of(run: &RunDir) -> Result<Self, Error> {
+        super::desk::stored(run, PROFILE)?.ok_or_else(|| Error::Run {
+            path: run.path().to_owned(),
+            problem: "is not finished, so it has no final mixtures to measure".to_owned(),
+            hint: format!("`grts resume {}` first", run.path().display()),
+        })
+    }
+
+    /// Red's and blue's policies.
+    pub(super) fn policies(&self, stage: &Stage, run: &RunDir) -> Result<(Mixed, Mixed), Error> {
+        let load = |mixture: &[(String, f64)]| -> Result<Mixed, Error> {
+            mixture.iter().map(|(id, weight)| Ok((stage.policy(run, id)?, *weight))).collect()
         };
-        mixture.iter().map(|(id, w)| Ok((policy(id)?, *w))).collect()
+        Ok((load(&self.reds)?, load(&self.blues)?))
     }
 }

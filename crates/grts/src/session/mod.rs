@@ -7,10 +7,12 @@
 mod arena;
 mod desk;
 mod evaluation;
+mod probe;
 mod stage;
 
 pub use desk::{Reporter, Status};
 pub use evaluation::{CellReport, Evaluation, EvaluationSettings, evaluate};
+pub use probe::{Exploiter, ProbeReport, ProbeSettings, Strongest, Untrained, probe};
 
 use crate::error::Error;
 use crate::scenario::{Method, Scenario};
@@ -51,7 +53,7 @@ fn run_units(
     reporter: &mut dyn Reporter,
 ) -> Result<Summary, Error> {
     let stage = Stage::set(run.manifest().scenario.clone(), device)?;
-    let desk = RefCell::new(Desk::new(run, &stage.scenario, interrupt, reporter));
+    let desk = RefCell::new(Desk::new(run, planned_steps(&stage.scenario), interrupt, reporter));
     let mut players = Players::new(&stage, &desk)?;
     let initial = evaluation::scripted(&stage, &desk, "initial", &[(&stage.untouched, 1.0)])?;
     players.initial_open = Some(initial.helpfulness);
@@ -66,6 +68,12 @@ fn run_units(
     let json = serde_json::to_value(&summary).map_err(|e| stage::defect(&e))?;
     desk.run.write_summary(&json)?;
     Ok(summary)
+}
+
+/// Optimiser steps and rounds of red's search of a whole run.
+fn planned_steps(scenario: &Scenario) -> usize {
+    let (red, blue, search) = (scenario.red.learning.steps, scenario.blue.learning.steps, scenario.red.search_rounds);
+    scenario.solver.iterations * (search + red + blue) + 2 * search + 3 * scenario.probe.steps
 }
 
 /// The methods are constructors over one loop. All respond in turn, so that they differ in what is named and nothing else.

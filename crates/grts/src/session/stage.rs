@@ -7,12 +7,14 @@ use crate::models::builtin;
 use crate::policy::{Base, Policy};
 use crate::rollout::Table;
 use crate::scenario::{Learning, Model, Scenario};
+use crate::store::RunDir;
 use crate::twin::Twin;
 use crate::world::{MERIDIAN_SEED, OPENING, Split, World};
 use grts_game::rules::Rules;
 use grts_game::stream::StreamKey;
 use grts_lm::Device;
 use grts_lm::decode::GenerationConfig;
+use grts_lm::lora::Adapter;
 use grts_lm::sampling::Sampling;
 use rand_chacha::ChaCha8Rng;
 
@@ -30,6 +32,7 @@ pub(super) enum Stream {
     ProbeRed = 9,
     ProbeBlue = 10,
     Evaluation = 11,
+    Exploiter = 12,
 }
 
 pub(super) struct Stage {
@@ -76,6 +79,16 @@ impl Stage {
             red_generation: &self.red_generation,
             blue_generation: &self.blue_generation,
         }
+    }
+
+    /// A policy of a run by its name; `base` is the untouched base.
+    pub(super) fn policy(&self, run: &RunDir, id: &str) -> Result<Policy, Error> {
+        if id == self.untouched.id {
+            return Ok(self.untouched.clone());
+        }
+        let path = run.policy_path(id);
+        let adapter = Adapter::load(&path, self.base.model.config()).map_err(|e| Error::model(&path, &e))?;
+        Ok(Policy::new(id, adapter))
     }
 
     /// An honest request that fits the turns of the game, as in the twin: with one turn nobody sets up first.
