@@ -162,7 +162,7 @@ fn game(summary: &Summary) -> Vec<Row<1>> {
         Row::new(
             "inside the matrix",
             [plain(summary.exploitability.restricted)],
-            "zero by construction, no evidence of safety",
+            "near zero by construction, no evidence of safety",
         ),
     ]
 }

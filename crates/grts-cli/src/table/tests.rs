@@ -65,7 +65,7 @@ v*                    0.150                    the exact value of the tabular tw
 h_min                 0.150                    share of look-alikes that blue must serve
 red could gain        +0.020 [-0.030, +0.070]  by a fresh attacker; a lower bound of exploitability
 blue could gain       not measured             by a fresh defender; a lower bound of exploitability
-inside the matrix     0.000                    zero by construction, no evidence of safety
+inside the matrix     0.000                    near zero by construction, no evidence of safety
 
 RED
 policies              9, 4 with weight         in the population, in the final mixture

@@ -5,6 +5,10 @@
 //! whose gradient is pᵀ(M − v) at p = softmax((M−v)λ). Newton's method on the free λ (projected, Bertsekas 1982) takes a few
 //! dozen steps. Rows that the opponent's equilibrium strategy punishes are left out beforehand; a row that is in no
 //! equilibrium without being punished by that strategy falls by a factor of e a step.
+//!
+//! Where payoffs are estimates, an equilibrium of the estimates is not worth more than any other profile within their
+//! error, and a vertex puts much weight on the few policies that the sampling flattered. Allowed a regret of that size, the
+//! same program spreads over all that are as good as can be told.
 
 use super::dynamics::softmax;
 use crate::linear_program::normalised;
@@ -28,6 +32,18 @@ pub(super) fn max_entropy(payoffs: &Matrix) -> Result<(Vec<f64>, Vec<f64>), Game
     let red = one_side(&DMatrix::from_fn(rows.len(), n, |i, j| gains(rows[i], j)));
     let blue = one_side(&DMatrix::from_fn(cols.len(), m, |j, i| -gains(i, cols[j])));
     Ok((spread(&red, &rows, m), spread(&blue, &cols, n)))
+}
+
+/// The profile of largest entropy that guarantees each side the value of the game less `slack`: the same program with
+/// pᵀ(M − v + slack) ≥ 0. So its NashConv is at most 2 `slack`.
+pub(crate) fn max_entropy_within(payoffs: &Matrix, slack: f64) -> Result<Equilibrium, GameError> {
+    let value = nash::solve(payoffs)?.value;
+    let (low, high) = payoffs.range();
+    let unit = (high - low).max(1.0);
+    let (m, n) = (payoffs.rows(), payoffs.cols());
+    let row = one_side(&DMatrix::from_fn(m, n, |i, j| (payoffs.get(i, j) - value + slack) / unit));
+    let col = one_side(&DMatrix::from_fn(n, m, |j, i| (value + slack - payoffs.get(i, j)) / unit));
+    Ok(Equilibrium::of_profile(payoffs, normalised(&row), normalised(&col)))
 }
 
 fn spread(weights: &[f64], members: &[usize], n: usize) -> Vec<f64> {
@@ -116,4 +132,44 @@ fn descend(
 fn violation(state: &Dual, lambda: &DVector<f64>) -> f64 {
     let sizes = lambda.iter().zip(state.gradient.iter());
     sizes.map(|(&weight, &slope)| if weight > 0.0 { slope.abs() } else { (-slope).max(0.0) }).fold(0.0, f64::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{max_entropy_within, one_side};
+    use crate::stream::{StreamKey, unit};
+    use crate::{Matrix, nash};
+    use nalgebra::DMatrix;
+
+    fn entropy(p: &[f64]) -> f64 {
+        -p.iter().filter(|p| **p > 0.0).map(|p| p * p.ln()).sum::<f64>()
+    }
+
+    #[test]
+    fn within_a_slack_no_profile_nearby_has_a_larger_entropy_and_regrets_stay_inside() {
+        let mut rng = StreamKey { seed: 11, iteration: 0, purpose: 0, entry: 0, episode: 0, turn: 0 }.rng();
+        for case in 0..60 {
+            let (m, n) = (1 + case % 9, 1 + case * 7 % 11);
+            let payoffs = Matrix::from_fn(m, n, |_, _| 3.0 * unit(&mut rng) - 1.0).unwrap();
+            let (value, slack) = (nash::solve(&payoffs).unwrap().value, 0.02 + 0.3 * unit(&mut rng));
+            let found = max_entropy_within(&payoffs, slack).unwrap();
+            let kept = |p: &[f64]| payoffs.vec_mul(p).into_iter().all(|x| x >= value - slack - 1e-9);
+            assert!(kept(&found.row), "case {case}: {found:?}");
+            assert!(
+                payoffs.mul_vec(&found.col).into_iter().all(|x| x <= value + slack + 1e-9),
+                "case {case}: {found:?}"
+            );
+            for _ in 0..200 {
+                let other: Vec<f64> = (0..m).map(|_| unit(&mut rng).powi(3)).collect();
+                let (total, step) = (other.iter().sum::<f64>(), 0.5 * unit(&mut rng).powi(4));
+                let moved: Vec<f64> = found.row.iter().zip(&other).map(|(p, o)| p + step * (o / total - p)).collect();
+                assert!(!kept(&moved) || entropy(&moved) <= entropy(&found.row) + 1e-8, "case {case}: {moved:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_slack_above_every_regret_is_uniform() {
+        assert_eq!(one_side(&DMatrix::from_element(4, 3, 0.5)), [0.25; 4]);
+    }
 }

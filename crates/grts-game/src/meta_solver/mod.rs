@@ -7,7 +7,7 @@
 
 mod alpha_rank;
 mod dynamics;
-mod entropy;
+pub(crate) mod entropy;
 mod quantal;
 
 use crate::regret::{Board, Learners, Rule};

@@ -2,6 +2,7 @@
 //!
 //! Nothing here is a budget of tokens or time (the observer's business) or a setting of an oracle.
 
+use crate::meta_solver::entropy::max_entropy_within;
 use crate::{Equilibrium, GameError, Matrix, nash};
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,9 @@ pub struct Config {
     pub epsilon: f64,
     /// Rule for the meta-strategies.
     pub meta_strategy: MetaStrategy,
+    /// What the Nash rule may leave to each side, in units of the return: of the profiles that guarantee the value less this
+    /// much, the one of largest entropy is played. 0 is an equilibrium, at a vertex.
+    pub slack: f64,
     /// Order of the responses.
     pub order: Order,
 }
@@ -43,7 +47,7 @@ pub struct Config {
 impl Config {
     /// Double oracle / PSRO: Nash meta-strategies, both sides respond at once.
     pub fn psro(iterations: usize, epsilon: f64) -> Self {
-        Self { iterations, epsilon, meta_strategy: MetaStrategy::Nash, order: Order::Simultaneous }
+        Self { iterations, epsilon, meta_strategy: MetaStrategy::Nash, slack: 0.0, order: Order::Simultaneous }
     }
 
     /// GRTS: Nash meta-strategies, blue responds to a mixture that already holds the new red. Its diversity terms live
@@ -64,7 +68,7 @@ impl Config {
 
     /// One attacker trained against the initial blue, then blue trained against that attacker: one alternating round.
     pub fn single_attacker() -> Self {
-        Self { iterations: 1, epsilon: 0.0, meta_strategy: MetaStrategy::Latest, order: Order::Alternating }
+        Self { order: Order::Alternating, ..Self::self_play(1, 0.0) }
     }
 }
 
@@ -105,21 +109,22 @@ impl Tally {
     }
 }
 
-impl MetaStrategy {
-    /// The profile that this rule puts on the meta-game.
-    pub(super) fn profile(self, payoffs: &Matrix, red: &Tally, blue: &Tally) -> Result<Equilibrium, GameError> {
+impl Config {
+    /// The profile that the rule puts on the meta-game.
+    pub(super) fn profile(&self, payoffs: &Matrix, red: &Tally, blue: &Tally) -> Result<Equilibrium, GameError> {
         let of = |row, col| Ok(Equilibrium::of_profile(payoffs, row, col));
-        match self {
-            Self::Nash => nash::solve(payoffs),
-            Self::Uniform => of(red.uniform(), blue.uniform()),
-            Self::Latest => of(red.only_latest(), blue.only_latest()),
+        match self.meta_strategy {
+            MetaStrategy::Nash if self.slack > 0.0 => max_entropy_within(payoffs, self.slack),
+            MetaStrategy::Nash => nash::solve(payoffs),
+            MetaStrategy::Uniform => of(red.uniform(), blue.uniform()),
+            MetaStrategy::Latest => of(red.only_latest(), blue.only_latest()),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{MetaStrategy, Tally};
+    use super::{Config, Tally};
     use crate::Matrix;
 
     #[test]
@@ -128,10 +133,23 @@ mod tests {
         let (mut red, blue) = (Tally::new(2), Tally::new(2));
         red.add();
         red.repeat(1);
-        let uniform = MetaStrategy::Uniform.profile(&payoffs, &red, &blue).unwrap();
+        let uniform = Config::fictitious_play(1, 0.0).profile(&payoffs, &red, &blue).unwrap();
         assert_eq!((uniform.row, uniform.col), (vec![0.25, 0.5, 0.25], vec![0.5, 0.5]));
-        let latest = MetaStrategy::Latest.profile(&payoffs, &red, &blue).unwrap();
+        let latest = Config::self_play(1, 0.0).profile(&payoffs, &red, &blue).unwrap();
         assert_eq!((latest.row, latest.col), (vec![0.0, 1.0, 0.0], vec![0.0, 1.0]));
         assert_eq!((latest.value, latest.nash_conv), (0.0, 1.0));
+    }
+
+    #[test]
+    fn slack_spreads_a_vertex_over_what_is_nearly_as_good() {
+        // Rows 0 and 1 differ by less than the slack, row 2 is far behind.
+        let payoffs = Matrix::from_rows(&[[0.50, 0.51], [0.49, 0.50], [0.1, 0.1]]).unwrap();
+        let tally = (Tally::new(3), Tally::new(2));
+        let of = |slack| Config { slack, ..Config::psro(1, 0.0) }.profile(&payoffs, &tally.0, &tally.1).unwrap();
+        let (vertex, spread) = (of(0.0), of(0.02));
+        assert_eq!((vertex.row, vertex.col, vertex.nash_conv), (vec![1.0, 0.0, 0.0], vec![1.0, 0.0], 0.0));
+        assert!(spread.row[1] > 0.4 && spread.row[2] < 0.05, "{spread:?}");
+        assert!((spread.col[0] - 0.5).abs() < 1e-9, "{spread:?}");
+        assert!(spread.nash_conv > 0.0 && spread.nash_conv <= 0.04 + 1e-12, "{spread:?}");
     }
 }

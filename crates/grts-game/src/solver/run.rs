@@ -49,7 +49,7 @@ where
     pub(super) fn play_and_solve(&mut self) -> Result<(), E> {
         self.game.play(self.iteration, &self.reds, &self.blues, &mut self.meta_game)?;
         let payoffs = self.meta_game.payoffs()?;
-        self.equilibrium = self.config.meta_strategy.profile(&payoffs, &self.red_tally, &self.blue_tally)?;
+        self.equilibrium = self.config.profile(&payoffs, &self.red_tally, &self.blue_tally)?;
         Ok(())
     }
 

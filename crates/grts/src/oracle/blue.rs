@@ -47,7 +47,7 @@ pub struct BlueOracle<'a> {
 }
 
 /// How often an attack that got through is tried again in the next step; together at most half a batch.
-const REPLAYS: usize = 4;
+const REPLAYS: usize = 8;
 /// Weight of the plain questions' likelihood against the policy gradient.
 const OPEN_WEIGHT: f64 = 0.5;
 /// Memory of the measured share: new value = this much of the old one.

@@ -53,11 +53,6 @@ impl TrainingLog {
         self.multiplier.push(multiplier);
     }
 
-    fn push_search(&mut self, episodes: &[Episode]) {
-        let returns = self.count(episodes);
-        self.search.push(returns);
-    }
-
     /// Adds the cost of `episodes`; their mean return.
     fn count(&mut self, episodes: &[Episode]) -> f64 {
         self.dialogues += episodes.len() as u64;

@@ -2,8 +2,12 @@
 //!
 //! Against a hardened blue hardly any attack succeeds, and a batch of a policy gradient holds one lucky dialogue or none. So
 //! the training begins with a search, the cross-entropy method: sample many dialogues, fit the adapter to those that
-//! succeeded, sample from that. A way in that the base takes once in a thousand dialogues is common after three rounds. A
+//! succeeded, sample from that. A way in that the base takes once in a thousand dialogues is common after two rounds. A
 //! round is over once it has seen enough successes: against an open blue that is a fraction of its dialogues.
+//!
+//! One success says little: where nearly all is closed, most of them are luck. So what got through is said again, and the
+//! fit weighs each attack by how often it gets through then. That turns the search from ways in that exist to ways in
+//! that are open, at a few dialogues each in which red need not generate a word.
 
 use super::learning::negative_log_likelihood;
 use super::{Mixture, Progress, Training, TrainingLog, own_positions, returns_to_go, samples};
@@ -34,6 +38,8 @@ const SEARCH_UPDATES: usize = 8;
 /// Batches of dialogues that succeeded after which a round has seen enough, and batches it plays at a time.
 const ENOUGH: usize = 2;
 const PART: usize = 4;
+/// How often an attack that got through is said again, to learn which ones do so often.
+const RETESTS: usize = 4;
 /// Share of the peak rate that they use: at all of it the attacks of later rounds lose their grammar.
 const SEARCH_RATE: f64 = 0.5;
 
@@ -83,26 +89,55 @@ impl RedOracle<'_> {
         let learning = self.training.learning;
         let own = Policy::new("training", trainer.to_adapter().ok_or_else(super::not_an_adapter)?);
         let (mut left, mut part) = ((self.search_dialogues >> round.min(63)).max(1), 0);
-        let (mut episodes, mut found) = (Vec::new(), Vec::new());
+        let (mut sampled, mut found) = (0, Vec::new());
         while left > 0 && found.len() < ENOUGH * learning.batch {
             let count = left.min(PART * learning.batch);
             let played = self.play(round << 16 | part, &own, blues, count)?;
-            found.extend(played.iter().filter_map(|e| Some((success(e), e.returns.filter(|r| *r > 0.0)?))));
-            episodes.extend(played);
+            log.count(&played);
+            sampled += played.len();
+            found.extend(played.into_iter().filter(|e| e.returns.is_some_and(|r| r > 0.0)));
             (left, part) = (left - count, part + 1);
         }
-        log.push_search(&episodes);
-        let mut successes = found.iter().cycle();
-        for _ in 0..SEARCH_UPDATES.min(SEARCH_UPDATES * found.len()) {
-            let (batch, returns): (Vec<Sequence>, Vec<f64>) =
-                successes.by_ref().take(found.len().min(learning.batch)).cloned().unzip();
-            let total: f64 = returns.iter().sum();
+        log.search.push(found.iter().filter_map(|e| e.returns).sum::<f64>() / sampled.max(1) as f64);
+        let worth = self.retested(round, part, &found, blues, log)?;
+        let kept: Vec<(Sequence, f64)> =
+            found.iter().map(success).zip(worth).filter(|(_, worth)| *worth > 0.0).collect();
+        let mut successes = kept.iter().cycle();
+        for _ in 0..SEARCH_UPDATES.min(SEARCH_UPDATES * kept.len()) {
+            let (batch, worth): (Vec<Sequence>, Vec<f64>) =
+                successes.by_ref().take(kept.len().min(learning.batch)).cloned().unzip();
+            let total: f64 = worth.iter().sum();
             let (loss, gradients) = trainer
-                .gradients(&batch, |i, logprobs| negative_log_likelihood(logprobs, returns[i] / total))
+                .gradients(&batch, |i, logprobs| negative_log_likelihood(logprobs, worth[i] / total))
                 .map_err(|e| Error::engine(&e))?;
             trainer.apply(loss, &gradients, SEARCH_RATE * learning.learning_rate).map_err(|e| Error::engine(&e))?;
         }
         Ok(log.search[round])
+    }
+
+    /// Mean return of each attack of `found` when it is said again, word for word, to [`RETESTS`] more draws of blue.
+    fn retested(
+        &self,
+        round: usize,
+        part: usize,
+        found: &[Episode],
+        blues: &Mixture<'_>,
+        log: &mut TrainingLog,
+    ) -> Result<Vec<f64>, Error> {
+        let said: Vec<Vec<String>> =
+            found.iter().map(|e| e.turns.iter().map(|t| t.red.text.clone()).collect()).collect();
+        let mut worth = vec![0.0; found.len()];
+        for retest in 0..RETESTS {
+            let step = round << 16 | (part + retest);
+            let mut opponents = self.training.opponents(step, blues, found.len());
+            // Opponents come in the order of their weights, attacks in that of their discovery: each meets another blue.
+            opponents.rotate_left(retest * found.len() / RETESTS);
+            let attackers = said.iter().map(|said| Attacker::Script(said));
+            let episodes = self.training.play(step, attackers.zip(opponents))?;
+            log.count(&episodes);
+            worth.iter_mut().zip(&episodes).for_each(|(sum, e)| *sum += e.returns.unwrap_or(0.0) / RETESTS as f64);
+        }
+        Ok(worth)
     }
 
     /// Return-to-go of each utterance plus the multiplier times its mean reference log-probability.

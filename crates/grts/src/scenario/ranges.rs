@@ -29,6 +29,7 @@ const RANGES: &[(&[&str], &str, Range)] = &[
     (&["game"], "h_min", (Bound::Included(0.0), Bound::Excluded(1.0))),
     (&["solver"], "iterations", COUNT),
     (&["solver"], "epsilon", NOT_NEGATIVE),
+    (&["solver"], "slack", NOT_NEGATIVE),
     (&["solver"], "entry_dialogues", SAMPLE),
     (&["solver"], "gain_dialogues", SAMPLE),
     (&["red", "blue"], "steps", COUNT),

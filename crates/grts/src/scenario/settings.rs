@@ -77,6 +77,8 @@ pub struct Solver {
     pub iterations: usize,
     /// The loop has converged once the certified gap is at most this (in units of the return).
     pub epsilon: f64,
+    /// Regret that the Nash mixtures may leave to each side, for a larger entropy (in units of the return).
+    pub slack: f64,
     /// Dialogues that estimate one entry of the meta-game.
     pub entry_dialogues: usize,
     /// Dialogues that estimate the gain of one response.

@@ -73,7 +73,7 @@ fn config(stage: &Stage) -> Config {
     let solver = &stage.scenario.solver;
     let order = grts_game::solver::Order::Alternating;
     match stage.scenario.method {
-        Method::Psro => Config { order, ..Config::psro(solver.iterations, solver.epsilon) },
+        Method::Psro => Config { order, slack: solver.slack, ..Config::psro(solver.iterations, solver.epsilon) },
         Method::FictitiousPlay => Config { order, ..Config::fictitious_play(solver.iterations, solver.epsilon) },
         Method::SelfPlay => Config { order, ..Config::self_play(solver.iterations, solver.epsilon) },
         Method::SingleAttacker => Config::single_attacker(),
