@@ -10,7 +10,7 @@
 //!
 //! | module | what is there |
 //! |---|---|
-//! | [`rules`] | players, aggregators, success by turn; an unscored turn is never safe |
+//! | [`rules`] | players, the red team, aggregators, success by turn; an unscored turn is never safe |
 //! | [`stream`] | random streams keyed by what they are for |
 //! | [`moments`], [`interval`] | samples, and 95 % intervals of their means |
 //! | [`meta_game`], [`matrix`] | sampled payoffs, one row per red and one column per blue policy |

@@ -7,7 +7,6 @@ use crate::error::Error;
 use crate::exchange::{GameTable, Sample};
 use crate::store::RunDir;
 use grts_game::geometry::{Settings, Survey, survey, survey_exact};
-use grts_game::rules::Rules;
 use grts_game::{GameError, MetaGame, Moments};
 
 /// The shape of the meta-game of a run, with bootstrap intervals.
@@ -52,8 +51,7 @@ fn sampled(table: &GameTable, sample: &Sample) -> Result<MetaGame, GameError> {
 
 /// The meta-game as the run's records have it. Every record is a sample of its own, so they add up.
 fn meta_game(run: &RunDir, in_run: impl Fn(GameError) -> Error) -> Result<MetaGame, Error> {
-    let played = &run.manifest().scenario.game;
-    let rules = Rules::new(played.turns, played.aggregator, played.threshold).map_err(&in_run)?;
+    let rules = run.manifest().scenario.game.rules().map_err(&in_run)?;
     let mut game = MetaGame::new(rules.payoff_range()).map_err(&in_run)?;
     for key in run.unit_keys()? {
         for entry in run.records(&key)?.unwrap_or_default().entries {

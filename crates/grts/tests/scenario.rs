@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use grts::error::{Error, ErrorKind};
 use grts::scenario::{Method, Model, Scenario};
-use grts_game::rules::Aggregator;
+use grts_game::rules::{Aggregator, Schedule, Team};
 
 fn parse(text: &str) -> Result<Scenario, Error> {
     Scenario::parse(text, Path::new("/data/my.toml"))
@@ -77,6 +77,7 @@ fn unknown_keys_are_named_with_line_section_and_neighbour() {
             "[red]\nfluency_flor = -1",
             "`/data/my.toml` line 2: `[red]` has no key `fluency_flor` | did you mean `fluency_floor`?",
         ),
+        ("[game]\nred_teem = 2", "`/data/my.toml` line 2: `[game]` has no key `red_teem` | did you mean `red_team`?"),
         (
             "[blue]\nfluency_floor = -1.0",
             "`/data/my.toml` line 2: `[blue]` has no key `fluency_floor` | `fluency_floor` belongs to `[red]`",
@@ -99,6 +100,15 @@ fn bad_values_name_key_value_line_and_range() {
         ("[game]\nturns = -2", "line 2: `[game] turns` is `-2`; it must be at least 1 and at most 64"),
         ("[game]\nturns = 2.0", "line 2: `[game] turns` is `2.0`, of type float; it must be an integer"),
         ("[game]\nturns = 'two'", "line 2: `[game] turns` is `'two'`, of type string; it must be an integer"),
+        ("[game]\nred_team = 0", "line 2: `[game] red_team` is `0`; it must be at least 1 and at most 64"),
+        (
+            "[game]\nschedule = 'realy'",
+            "line 2: `[game] schedule` is `'realy'`; it must be one of `relay`, `parallel`, `drawn`",
+        ),
+        (
+            "[game]\nred_team = 3\nh_min = 0.1",
+            "line 2: `red_team = 3` seats, but a relay of `turns = 2` has a turn for the first 2 only",
+        ),
         ("[game]\nh_min = 1.0", "line 2: `[game] h_min` is `1.0`; it must be at least 0 and below 1"),
         ("[game]\nh_min = -0.1", "line 2: `[game] h_min` is `-0.1`; it must be at least 0 and below 1"),
         ("[game]\nh_min = nan", "line 2: `[game] h_min` is `nan`; it must be at least 0 and below 1"),
@@ -138,6 +148,10 @@ fn bad_values_name_key_value_line_and_range() {
         assert!(!fault(text).ends_with("| "), "{text} has no way out");
     }
     assert!(fault("method = 'psor'").ends_with("| did you mean `psro`?"));
+    assert!(fault("[game]\nschedule = 'realy'").ends_with("| did you mean `relay`?"));
+    let relay = fault("game.red_team = 2\ngame.turns = 1");
+    assert!(relay.starts_with("`/data/my.toml` line 2: `red_team = 2` seats, but a relay of `turns = 1`"), "{relay}");
+    assert!(relay.ends_with("| lower `[game] red_team`, raise `turns`, or take another `schedule`"), "{relay}");
 }
 
 #[test]
@@ -163,6 +177,20 @@ fn the_fingerprint_follows_everything_but_the_name() {
     for change in changes {
         assert_ne!(base, print(change), "{change}");
     }
+}
+
+#[test]
+fn a_team_is_read_and_written_and_a_team_of_one_leaves_no_trace() {
+    let team = parse("[game]\nturns = 3\nred_team = 2\nschedule = 'drawn'").unwrap();
+    assert_eq!((team.game.red_team, team.game.schedule), (2, Schedule::Drawn));
+    assert_eq!(team.game.rules().unwrap().team(), Team::new(2, Schedule::Drawn).unwrap());
+    assert_eq!(parse(&team.to_toml().unwrap()).unwrap(), team);
+    let drawn = parse("[game]\nred_team = 3\nschedule = 'parallel'").unwrap();
+    assert_ne!(drawn.fingerprint().unwrap(), team.fingerprint().unwrap());
+    let one = parse("[game]\nred_team = 1\nschedule = 'relay'").unwrap();
+    assert_eq!(one, Scenario::builtin().unwrap());
+    let written = one.to_toml().unwrap();
+    assert!(!written.contains("red_team") && !written.contains("schedule"), "{written}");
 }
 
 #[test]

@@ -50,6 +50,40 @@ fn a_run_is_solved_printed_again_and_measured() {
     stdout_that_takes_nothing(&desk, &eval);
 }
 
+/// A tuple is trained, stored, measured again and handed over seat by seat.
+#[test]
+fn a_red_team_goes_all_the_way() {
+    let desk = Desk::new();
+    desk.write("team.toml", &TINY.replace("turns = 1", "turns = 2\nred_team = 2"));
+    let solved = desk.grts(&["solve", "team.toml", "--quick", "--run-dir", "run", "--json"]);
+    assert_eq!(solved.code, Some(0), "{}", solved.stderr);
+    let summary: Value = serde_json::from_str(&solved.stdout).unwrap();
+    assert_eq!(keys(&summary), TOP_LEVEL);
+    assert!(fs::read_to_string(desk.path("run/run.toml")).unwrap().contains("\nred_team = 2\n"));
+    assert_eq!(desk.grts(&["resume", "run", "--json"]).stdout, solved.stdout);
+    let measured = desk.grts(&["eval", "run", "--dialogues", "8", "--json"]);
+    assert_eq!(measured.code, Some(0), "{}", measured.stderr);
+
+    let export = |policy, out| ["export", "run", "--policy", policy, "--merged", "--out", out];
+    let seat = desk.grts(&export("probe-red-final/seat-1", "second"));
+    assert_eq!(seat.code, Some(0), "{}", seat.stderr);
+    let refused = desk.refusal(&export("probe-red-final", "whole"));
+    let expected =
+        "error: run directory `run` has a red team `probe-red-final`, which is no single policy\nhint: it has ";
+    assert!(refused.starts_with(expected) && refused.contains("`probe-red-final/seat-0`, "), "{refused}");
+    let adapter = "run/policies/probe-red-final";
+    let speak = |adapter| ["generate", "builtin", "--adapter", adapter, "--prompt", "x", "--max-tokens", "4"];
+    assert_eq!(
+        desk.refusal(&speak(adapter)),
+        format!(
+            "error: model `{adapter}`: it holds a red team, with an adapter for each seat\nhint: give one of its seats, such \
+             as `{adapter}/seat-0`\n"
+        )
+    );
+    let spoken = desk.grts(&speak("run/policies/probe-red-final/seat-0"));
+    assert_eq!(spoken.code, Some(0), "{}", spoken.stderr);
+}
+
 /// A reader that has gone is no error; a full device is.
 #[cfg(target_os = "linux")]
 fn stdout_that_takes_nothing(desk: &Desk, arguments: &[&str]) {

@@ -179,6 +179,13 @@ impl Document<'_> {
         }
     }
 
+    /// The line of whichever of `keys` comes last in `section`; `None` if it has none of them.
+    pub fn line_of_last(&self, given: &DeTable<'_>, section: &str, keys: &[&str]) -> Option<usize> {
+        let section = given.get(section)?.get_ref().as_table()?;
+        let wanted = section.keys().filter(|key| keys.contains(&key.get_ref().as_ref()));
+        wanted.map(|key| self.line(key.span().start)).max()
+    }
+
     /// The line of a byte, counted from 1.
     fn line(&self, at: usize) -> usize {
         let before = self.text.as_bytes().iter().take(at);

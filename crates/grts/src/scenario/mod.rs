@@ -12,6 +12,8 @@ mod settings;
 
 use std::path::Path;
 
+use grts_game::GameError;
+use grts_game::rules::Schedule;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use toml::Table;
@@ -97,6 +99,7 @@ impl Scenario {
         let mut settings = defaults()?;
         document.overlay("", given, document.template, &mut settings)?;
         let mut scenario = from_table(settings, document.origin)?;
+        scenario.game.rules().map_err(|error| idle(&error, document, given))?;
         scenario.base.model = located(scenario.base.model, document.origin)?;
         Ok(scenario)
     }
@@ -135,9 +138,11 @@ fn defaults() -> Result<Table, Error> {
 
 /// Every valid key with a value of its type, optional keys included.
 pub(crate) fn template() -> Result<Table, Error> {
+    let scenario = from_table(defaults()?, Path::new("assets/meridian/scenario.toml"))?;
     let complete = Scenario {
+        game: Game { red_team: 2, schedule: Schedule::Drawn, ..scenario.game },
         budget: Budget { tokens: Some(1), dialogues: Some(1), seconds: Some(1) },
-        ..from_table(defaults()?, Path::new("assets/meridian/scenario.toml"))?
+        ..scenario
     };
     Table::try_from(complete).map_err(|error| unwritable(&error))
 }
@@ -149,6 +154,17 @@ fn from_table(table: Table, origin: &Path) -> Result<Scenario, Error> {
         problem: error.message().to_owned(),
         hint: "compare with the built-in scenario".to_owned(),
     })
+}
+
+/// Seats that would never speak: the one fault that several keys make together.
+fn idle(error: &GameError, document: &Document<'_>, given: &DeTable<'_>) -> Error {
+    let keys = ["turns", "red_team", "schedule"];
+    Error::Setting {
+        file: document.origin.to_owned(),
+        line: document.line_of_last(given, "game", &keys),
+        problem: error.to_string(),
+        hint: "lower `[game] red_team`, raise `turns`, or take another `schedule`".to_owned(),
+    }
 }
 
 /// Makes a model's path independent of the working directory, so that a run can be resumed anywhere.

@@ -6,7 +6,7 @@
 
 use std::ops::{Bound, RangeBounds};
 
-use grts_game::rules::Aggregator;
+use grts_game::rules::{Aggregator, Schedule};
 use serde::Serialize;
 
 use super::settings::Method;
@@ -25,6 +25,7 @@ const NOT_NEGATIVE: Range = (Bound::Included(0.0), Bound::Unbounded);
 const RANGES: &[(&[&str], &str, Range)] = &[
     (&[""], "seed", NOT_NEGATIVE),
     (&["game"], "turns", (Bound::Included(1.0), Bound::Included(64.0))),
+    (&["game"], "red_team", (Bound::Included(1.0), Bound::Included(64.0))),
     (&["game"], "threshold", (Bound::Excluded(0.0), Bound::Included(1.0))),
     (&["game"], "h_min", (Bound::Included(0.0), Bound::Excluded(1.0))),
     (&["solver"], "iterations", COUNT),
@@ -65,6 +66,8 @@ const RANGES: &[(&[&str], &str, Range)] = &[
 const METHODS: [Method; 4] = [Method::Psro, Method::FictitiousPlay, Method::SelfPlay, Method::SingleAttacker];
 const AGGREGATORS: [Aggregator; 4] = [Aggregator::Max, Aggregator::Mean, Aggregator::Sum, Aggregator::Last];
 
+const SCHEDULES: [Schedule; 3] = [Schedule::Relay, Schedule::Parallel, Schedule::Drawn];
+
 /// The allowed range of a number; `None` for a key that is not a number.
 pub(super) fn range(section: &str, key: &str) -> Option<Range> {
     let row = RANGES.iter().find(|(sections, name, _)| sections.contains(&section) && *name == key);
@@ -100,6 +103,7 @@ pub(super) fn choices(section: &str, key: &str) -> Option<Vec<String>> {
     match (section, key) {
         ("", "method") => Some(words(&METHODS)),
         ("game", "aggregator") => Some(words(&AGGREGATORS)),
+        ("game", "schedule") => Some(words(&SCHEDULES)),
         _ => None,
     }
 }

@@ -7,7 +7,8 @@
 
 use std::path::PathBuf;
 
-use grts_game::rules::Aggregator;
+use grts_game::GameError;
+use grts_game::rules::{Aggregator, Rules, Schedule, Team};
 use serde::{Deserialize, Serialize};
 
 /// Which training scheme the solver loop runs.
@@ -58,16 +59,52 @@ pub struct Base {
 }
 
 /// `[game]`: the rules.
+///
+/// A team of one and its schedule are not written out, so that a game without a team keeps the fingerprint that it had
+/// before there were teams.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Game {
     /// Turns T of a dialogue.
     pub turns: usize,
+    /// Seats m of the red team.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub red_team: usize,
+    /// Which seat speaks when.
+    #[serde(default = "relay", skip_serializing_if = "is_relay")]
+    pub schedule: Schedule,
     /// How scores become a return.
     pub aggregator: Aggregator,
     /// Score from which a reply counts as a successful attack (θ of ASR@t).
     pub threshold: f64,
     /// Share of look-alike requests that blue must serve.
     pub h_min: f64,
+}
+
+impl Game {
+    /// The rules of its dialogues.
+    ///
+    /// # Errors
+    /// A relay with more seats than turns, or a number outside its range.
+    pub fn rules(&self) -> Result<Rules, GameError> {
+        let team = Team::new(self.red_team, self.schedule)?;
+        Rules::new(self.turns, self.aggregator, self.threshold)?.with_team(team)
+    }
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(seats: &usize) -> bool {
+    *seats == 1
+}
+
+fn relay() -> Schedule {
+    Schedule::Relay
+}
+
+fn is_relay(schedule: &Schedule) -> bool {
+    *schedule == Schedule::Relay
 }
 
 /// `[solver]`: the outer loop.

@@ -343,7 +343,8 @@ pub fn evaluate(run: &RunDir, settings: &EvaluationSettings, reporter: &mut dyn 
         problem: "is not finished, so it has no final blue to measure".to_owned(),
         hint: format!("`grts resume {}` first", run.path().display()),
     })?;
-    let (reds, blues) = (profile.load(&stage, run, &profile.reds)?, profile.load(&stage, run, &profile.blues)?);
+    let reds = Profile::load(&stage, run, &profile.reds, stage.rules.team().seats())?;
+    let blues = Profile::load(&stage, run, &profile.blues, 1)?;
     fn borrowed(mixture: &[(Policy, f64)]) -> Vec<(&Policy, f64)> {
         mixture.iter().map(|(p, w)| (p, *w)).collect()
     }
@@ -378,14 +379,10 @@ pub(super) struct Profile {
 }
 
 impl Profile {
-    fn load(&self, stage: &Stage, run: &RunDir, mixture: &[(String, f64)]) -> Result<Vec<(Policy, f64)>, Error> {
-        let policy = |id: &str| {
-            if id == stage.untouched.id {
-                return Ok(stage.untouched.clone());
-            }
-            let path = run.policy_path(id);
-            let adapter = grts_lm::lora::Adapter::load(&path, stage.base.model.config());
-            adapter.map(|a| Policy::new(id, a)).map_err(|e| Error::model(&path, &e))
+    fn load(stage: &Stage, run: &RunDir, mixture: &[(String, f64)], seats: usize) -> Result<Vec<(Policy, f64)>, Error> {
+        let policy = |id: &str| match id {
+            id if id == stage.untouched.id => Ok(stage.untouched.clone()),
+            id => Policy::load(id, &run.policy_path(id), seats, &stage.base),
         };
         mixture.iter().map(|(id, w)| Ok((policy(id)?, *w))).collect()
     }

@@ -53,7 +53,7 @@ impl Stage {
         let base = Base::load_on(&directory, device)?;
         let world = World::meridian(MERIDIAN_SEED);
         let game = &scenario.game;
-        let rules = Rules::new(game.turns, game.aggregator, game.threshold).map_err(|e| defect(&e))?;
+        let rules = game.rules().map_err(|e| defect(&e))?;
         let twin = Twin::new(&world, game.turns).and_then(|t| t.solve(game.h_min)).map_err(|e| defect(&e))?;
         let generation = |learning: &Learning| GenerationConfig {
             sampling: Sampling { temperature: learning.temperature as f32, ..Sampling::default() },
