@@ -7,6 +7,7 @@
 use std::ops::{Bound, RangeBounds};
 
 use grts_game::rules::Aggregator;
+use grts_game::sampling::Allocation;
 use serde::Serialize;
 
 use super::settings::Method;
@@ -28,9 +29,10 @@ const RANGES: &[(&[&str], &str, Range)] = &[
     (&["game"], "threshold", (Bound::Excluded(0.0), Bound::Included(1.0))),
     (&["game"], "h_min", (Bound::Included(0.0), Bound::Excluded(1.0))),
     (&["solver"], "iterations", COUNT),
-    (&["solver"], "epsilon", NOT_NEGATIVE),
+    (&["solver", "certify"], "epsilon", NOT_NEGATIVE),
     (&["solver"], "entry_dialogues", SAMPLE),
     (&["solver"], "gain_dialogues", SAMPLE),
+    (&["certify"], "dialogues", COUNT),
     (&["red", "blue"], "steps", COUNT),
     (&["red", "blue"], "batch", SAMPLE),
     (&["red", "blue"], "learning_rate", (Bound::Excluded(0.0), Bound::Included(1.0))),
@@ -63,6 +65,7 @@ const RANGES: &[(&[&str], &str, Range)] = &[
 /// In the order in which messages list them.
 const METHODS: [Method; 4] = [Method::Psro, Method::FictitiousPlay, Method::SelfPlay, Method::SingleAttacker];
 const AGGREGATORS: [Aggregator; 4] = [Aggregator::Max, Aggregator::Mean, Aggregator::Sum, Aggregator::Last];
+const ALLOCATIONS: [Allocation; 2] = [Allocation::Adaptive, Allocation::Uniform];
 
 /// The allowed range of a number; `None` for a key that is not a number.
 pub(super) fn range(section: &str, key: &str) -> Option<Range> {
@@ -99,6 +102,7 @@ pub(super) fn choices(section: &str, key: &str) -> Option<Vec<String>> {
     match (section, key) {
         ("", "method") => Some(words(&METHODS)),
         ("game", "aggregator") => Some(words(&AGGREGATORS)),
+        ("certify", "allocation") => Some(words(&ALLOCATIONS)),
         _ => None,
     }
 }
