@@ -272,7 +272,8 @@ Examples:
   grts nash game.nfg --solver max_entropy_nash --json
 Formats by ending: .npy, .npz (`payoff`, or the only array), .csv (a matrix of numbers, or lines `row,col,mean`),
 .nfg (Gambit's payoff form). The column player receives the negative payoffs.
-NashConv, `exploitability` in the JSON, is what both players together could gain; OpenSpiel's figure is half of it.
+NashConv, `exploitability` in the JSON, is what both players together could gain; OpenSpiel's figure is half of it. If the
+file says how payoffs were sampled (`n,sd`; `count` and `variance`), its interval in the true game is printed too (`sampled`).
 `seconds` is the time of the solution alone. All but the Nash solvers stop short of an equilibrium, and NashConv says how far.")]
 pub struct Nash {
     /// File with a game

@@ -5,7 +5,7 @@
 //! with `h_min` by eye. The table leaves out sample sizes; `--json` has everything.
 
 use grts::session::{CellReport, Evaluation};
-use grts::summary::{BlueReport, Summary};
+use grts::summary::{BlueReport, Outcome, Summary};
 use grts_game::Estimate;
 use grts_game::geometry::Survey;
 use grts_game::solver::StopReason;
@@ -15,7 +15,8 @@ use std::path::Path;
 const HOTTEST: usize = 10;
 
 /// The final table of a run at `path`, with what can be typed next.
-pub fn of_summary(summary: &Summary, path: &Path) -> String {
+pub fn of_outcome(outcome: &Outcome, path: &Path) -> String {
+    let summary = &outcome.summary;
     let (initial, last) = (&summary.blue.initial, &summary.blue.r#final);
     let mut blue = vec![Row::head("BLUE", ["before", "after"])];
     blue.extend(measures(summary.h_min).into_iter().map(|(name, of, note)| {
@@ -30,7 +31,7 @@ pub fn of_summary(summary: &Summary, path: &Path) -> String {
         "{}\n\n{}\n{}\n{}\n{next}",
         header(summary),
         aligned(&blue),
-        aligned(&game(summary)),
+        aligned(&game(outcome)),
         aligned(&red(summary))
     )
 }
@@ -150,7 +151,7 @@ fn header(summary: &Summary) -> String {
     )
 }
 
-fn game(summary: &Summary) -> Vec<Row<1>> {
+fn game(Outcome { summary, likely_regret }: &Outcome) -> Vec<Row<1>> {
     let probe = &summary.exploitability.probe;
     vec![
         Row::head("GAME", [""]),
@@ -161,9 +162,10 @@ fn game(summary: &Summary) -> Vec<Row<1>> {
         Row::new("blue could gain", [signed(probe.blue_gain)], "by a fresh defender; a lower bound of exploitability"),
         Row::new(
             "inside the matrix",
-            [plain(summary.exploitability.restricted)],
-            "near zero by construction, no evidence of safety",
+            [shares(summary.exploitability.restricted)],
+            "by policies of this run; 95 % certain, no evidence of safety",
         ),
+        Row::new("  by bootstrap", [shares(*likely_regret)], "the same from all dialogues; likely, not guaranteed"),
     ]
 }
 

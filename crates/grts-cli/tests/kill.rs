@@ -33,6 +33,9 @@ iterations = 2
 epsilon = 0.0
 entry_dialogues = 8
 gain_dialogues = 8
+[certify]
+epsilon = 0.0
+dialogues = 600
 [red]
 search_rounds = 2
 search_dialogues = 32

@@ -4,7 +4,7 @@
 //! models. What the measures mean is said in `grts_game::geometry`; nothing is measured here.
 
 use crate::error::Error;
-use crate::exchange::{GameTable, Sample};
+use crate::exchange::GameTable;
 use crate::store::RunDir;
 use grts_game::geometry::{Settings, Survey, survey, survey_exact};
 use grts_game::{GameError, MetaGame, Moments};
@@ -30,13 +30,18 @@ pub fn of_run(run: &RunDir, settings: &Settings) -> Result<Survey, Error> {
 /// # Errors
 /// A decomposition or equilibrium was not found, or an entry's count is 0.
 pub fn of_table(table: &GameTable, settings: &Settings) -> Result<Survey, GameError> {
-    match &table.sample {
-        Some(sample) => survey(&sampled(table, sample)?, settings),
+    match sampled(table)? {
+        Some(game) => survey(&game, settings),
         None => survey_exact(&table.payoffs),
     }
 }
 
-fn sampled(table: &GameTable, sample: &Sample) -> Result<MetaGame, GameError> {
+/// The game that a file's payoffs are samples of, with the range of [`of_table`]; `None` for exact payoffs.
+///
+/// # Errors
+/// An entry's variance is not one.
+pub fn sampled(table: &GameTable) -> Result<Option<MetaGame>, GameError> {
+    let Some(sample) = &table.sample else { return Ok(None) };
     let (low, high) = table.payoffs.range();
     let mut game = MetaGame::new(if low >= 0.0 && high <= 1.0 { (0.0, 1.0) } else { (low, high) })?;
     (0..table.payoffs.rows()).for_each(|_| _ = game.add_row());
@@ -46,7 +51,7 @@ fn sampled(table: &GameTable, sample: &Sample) -> Result<MetaGame, GameError> {
         let entry = Moments { count, mean, m2: variance * count.saturating_sub(1) as f64 };
         game.merge(at / table.payoffs.cols(), at % table.payoffs.cols(), entry)?;
     }
-    Ok(game)
+    Ok(Some(game))
 }
 
 /// The meta-game as the run's records have it. Every record is a sample of its own, so they add up.

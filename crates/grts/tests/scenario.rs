@@ -84,6 +84,14 @@ fn unknown_keys_are_named_with_line_section_and_neighbour() {
         ),
         ("turns = 3", "`/data/my.toml` line 1: the top level has no key `turns` | `turns` belongs to `[game]`"),
         (
+            "epsilon = 0",
+            "`/data/my.toml` line 1: the top level has no key `epsilon` | `epsilon` belongs to `[certify]` or `[solver]`",
+        ),
+        (
+            "[certify]\ndialogs = 9",
+            "`/data/my.toml` line 2: `[certify]` has no key `dialogs` | did you mean `dialogues`?",
+        ),
+        (
             "[probe]\nxyz = 1",
             "`/data/my.toml` line 2: `[probe]` has no key `xyz` | its keys are `beta`, `dialogues`, `steps`",
         ),
@@ -141,6 +149,15 @@ fn bad_values_name_key_value_line_and_range() {
             "line 1: `method` is `'psor'`; it must be one of `psro`, `fictitious_play`, `self_play`, `single_attacker`",
         ),
         ("[game]\naggregator = 1", "line 2: `[game] aggregator` is `1`, of type integer; it must be a string"),
+        (
+            "[certify]\ndialogues = 0",
+            "line 2: `[certify] dialogues` is `0`; it must be at least 1 and at most 1000000000",
+        ),
+        ("[certify]\nepsilon = -1", "line 2: `[certify] epsilon` is `-1`; it must be at least 0 and finite"),
+        (
+            "[certify]\nallocation = 'adaptiv'",
+            "line 2: `[certify] allocation` is `'adaptiv'`; it must be one of `adaptive`, `uniform`",
+        ),
     ];
     for (text, expected) in cases {
         let message = parse(text).expect_err(text).to_string();
@@ -152,6 +169,7 @@ fn bad_values_name_key_value_line_and_range() {
     let relay = fault("game.red_team = 2\ngame.turns = 1");
     assert!(relay.starts_with("`/data/my.toml` line 2: `red_team = 2` seats, but a relay of `turns = 1`"), "{relay}");
     assert!(relay.ends_with("| lower `[game] red_team`, raise `turns`, or take another `schedule`"), "{relay}");
+    assert!(fault("[certify]\nallocation = 'adaptiv'").ends_with("| did you mean `adaptive`?"));
 }
 
 #[test]
@@ -199,6 +217,7 @@ fn quick_shrinks_budgets_and_keeps_the_game() {
     let quick = full.clone().quick();
     assert!(quick.solver.iterations < full.solver.iterations);
     assert!(quick.blue.learning.steps < full.blue.learning.steps);
+    assert!(quick.certify.dialogues < full.certify.dialogues);
     assert_eq!((&quick.game, &quick.base, quick.seed), (&full.game, &full.base, full.seed));
     assert_eq!(quick.clone().quick(), quick);
     assert_eq!(parse(&quick.to_toml().unwrap()).unwrap(), quick);

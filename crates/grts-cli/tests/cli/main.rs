@@ -96,6 +96,8 @@ turns = 1
 iterations = 1
 entry_dialogues = 4
 gain_dialogues = 4
+[certify]
+dialogues = 24
 [red]
 steps = 1
 batch = 4

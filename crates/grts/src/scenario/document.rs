@@ -163,11 +163,12 @@ impl Document<'_> {
         }
     }
 
-    /// The section in which `key` would be right.
+    /// The sections in which `key` would be right.
     fn belongs(&self, key: &str) -> Option<String> {
         let holds = |value: &Value| value.as_table().is_some_and(|table| table.contains_key(key));
-        let (section, _) = self.template.iter().find(|(_, value)| holds(value))?;
-        Some(format!("`{key}` belongs to `{}`", self.place(section)))
+        let sections = self.template.iter().filter(|(_, value)| holds(value));
+        let sections: Vec<String> = sections.map(|(section, _)| format!("`{}`", self.place(section))).collect();
+        (!sections.is_empty()).then(|| format!("`{key}` belongs to {}", sections.join(" or ")))
     }
 
     /// The section as the file spells it, `[game]`; empty at the top level of a file.

@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use toml::Table;
 use toml::de::DeTable;
 
-pub use settings::{Base, Blue, Budget, Evaluation, Game, Learning, Method, Model, Probe, Red, Solver};
+pub use settings::{Base, Blue, Budget, Certify, Evaluation, Game, Learning, Method, Model, Probe, Red, Solver};
 
 use crate::error::Error;
 use document::Document;
@@ -42,6 +42,8 @@ pub struct Scenario {
     pub game: Game,
     /// `[solver]`
     pub solver: Solver,
+    /// `[certify]`
+    pub certify: Certify,
     /// `[red]`
     pub red: Red,
     /// `[blue]`

@@ -7,6 +7,7 @@
 use std::ops::{Bound, RangeBounds};
 
 use grts_game::rules::{Aggregator, Schedule};
+use grts_game::sampling::Allocation;
 use serde::Serialize;
 
 use super::settings::Method;
@@ -29,10 +30,11 @@ const RANGES: &[(&[&str], &str, Range)] = &[
     (&["game"], "threshold", (Bound::Excluded(0.0), Bound::Included(1.0))),
     (&["game"], "h_min", (Bound::Included(0.0), Bound::Excluded(1.0))),
     (&["solver"], "iterations", COUNT),
-    (&["solver"], "epsilon", NOT_NEGATIVE),
+    (&["solver", "certify"], "epsilon", NOT_NEGATIVE),
     (&["solver"], "slack", NOT_NEGATIVE),
     (&["solver"], "entry_dialogues", SAMPLE),
     (&["solver"], "gain_dialogues", SAMPLE),
+    (&["certify"], "dialogues", COUNT),
     (&["red", "blue"], "steps", COUNT),
     (&["red", "blue"], "batch", SAMPLE),
     (&["red", "blue"], "learning_rate", (Bound::Excluded(0.0), Bound::Included(1.0))),
@@ -65,6 +67,7 @@ const RANGES: &[(&[&str], &str, Range)] = &[
 /// In the order in which messages list them.
 const METHODS: [Method; 4] = [Method::Psro, Method::FictitiousPlay, Method::SelfPlay, Method::SingleAttacker];
 const AGGREGATORS: [Aggregator; 4] = [Aggregator::Max, Aggregator::Mean, Aggregator::Sum, Aggregator::Last];
+const ALLOCATIONS: [Allocation; 2] = [Allocation::Adaptive, Allocation::Uniform];
 
 const SCHEDULES: [Schedule; 3] = [Schedule::Relay, Schedule::Parallel, Schedule::Drawn];
 
@@ -104,6 +107,7 @@ pub(super) fn choices(section: &str, key: &str) -> Option<Vec<String>> {
         ("", "method") => Some(words(&METHODS)),
         ("game", "aggregator") => Some(words(&AGGREGATORS)),
         ("game", "schedule") => Some(words(&SCHEDULES)),
+        ("certify", "allocation") => Some(words(&ALLOCATIONS)),
         _ => None,
     }
 }

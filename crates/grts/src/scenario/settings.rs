@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use grts_game::GameError;
 use grts_game::rules::{Aggregator, Rules, Schedule, Team};
+use grts_game::sampling::Allocation;
 use serde::{Deserialize, Serialize};
 
 /// Which training scheme the solver loop runs.
@@ -120,6 +121,18 @@ pub struct Solver {
     pub entry_dialogues: usize,
     /// Dialogues that estimate the gain of one response.
     pub gain_dialogues: usize,
+}
+
+/// `[certify]`: the bound on what the run's own policies could gain by leaving the final mixtures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Certify {
+    /// Target: further dialogues are played until NashConv in the true meta-game is at most this, in units of the return and
+    /// with 95 %, or known to be above it.
+    pub epsilon: f64,
+    /// Dialogues at most.
+    pub dialogues: usize,
+    /// Where they go.
+    pub allocation: Allocation,
 }
 
 /// What both `[red]` and `[blue]` say about training one response.

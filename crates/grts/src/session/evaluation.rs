@@ -271,19 +271,30 @@ pub(super) fn records_of(
     red: &str,
     blue: &str,
 ) -> Records {
-    let record = |(i, episode): (usize, &Episode)| EpisodeRecord {
+    let record = |(i, episode)| record_of(episode, i, purpose, iteration, [red, blue]);
+    Records { episodes: episodes.iter().enumerate().map(record).collect(), ..Records::default() }
+}
+
+/// The row of one dialogue between two policies, by id.
+pub(super) fn record_of(
+    episode: &Episode,
+    idx: usize,
+    purpose: Purpose,
+    iteration: Option<usize>,
+    [red, blue]: [&str; 2],
+) -> EpisodeRecord {
+    EpisodeRecord {
         iteration: iteration.map(|i| i as u32),
         purpose,
         red: red.to_owned(),
         blue: blue.to_owned(),
-        episode_idx: i as u32,
+        episode_idx: idx as u32,
         returns: episode.returns,
         cell: None,
         opening: OPENING.to_owned(),
         turns: turn_records(episode),
         scores: (0..).zip(episode.scores()).map(|(turn, h)| ScoreRecord { turn, h }).collect(),
-    };
-    Records { episodes: episodes.iter().enumerate().map(record).collect(), ..Records::default() }
+    }
 }
 
 fn turn_records(episode: &Episode) -> Vec<TurnRecord> {

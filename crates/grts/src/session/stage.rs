@@ -30,6 +30,7 @@ pub(super) enum Stream {
     ProbeRed = 9,
     ProbeBlue = 10,
     Evaluation = 11,
+    Certificate = 12,
 }
 
 pub(super) struct Stage {
