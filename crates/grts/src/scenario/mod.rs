@@ -12,12 +12,13 @@ mod settings;
 
 use std::path::Path;
 
+use grts_game::MetaSolver;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use toml::Table;
 use toml::de::DeTable;
 
-pub use settings::{Base, Blue, Budget, Evaluation, Game, Learning, Method, Model, Probe, Red, Solver};
+pub use settings::{Base, Blue, Budget, Evaluation, Game, Learning, MetaStrategy, Method, Model, Probe, Red, Solver};
 
 use crate::error::Error;
 use document::Document;
@@ -98,7 +99,36 @@ impl Scenario {
         document.overlay("", given, document.template, &mut settings)?;
         let mut scenario = from_table(settings, document.origin)?;
         scenario.base.model = located(scenario.base.model, document.origin)?;
+        scenario.agree(document.origin)?;
         Ok(scenario)
+    }
+
+    /// Refuses settings that are right one by one and wrong together; `origin` is the file that messages name.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a rule beside a method that is one, or for more iterations than the rule can take.
+    pub fn agree(&self, origin: &Path) -> Result<(), Error> {
+        let Some(MetaStrategy(rule)) = self.solver.meta_strategy else { return Ok(()) };
+        let conflict = |problem: String, hint: String| {
+            let problem = format!("`[solver] meta_strategy` is `\"{}\"`; {problem}", rule.name());
+            Err(Error::Setting { file: origin.to_owned(), line: None, problem, hint })
+        };
+        if self.method != Method::Psro {
+            let problem = "only `method = \"psro\"` has a choice, the other methods are their rule";
+            return conflict(problem.to_owned(), "leave the key out, or set `method = \"psro\"`".to_owned());
+        }
+        // The untouched base of each side counts.
+        let reached = self.solver.iterations.saturating_add(1);
+        match rule.most_policies() {
+            Some(most) if reached > most => conflict(
+                format!(
+                    "it takes {most} policies a side, and {} iterations may reach {reached}",
+                    self.solver.iterations
+                ),
+                format!("set `[solver] iterations` to at most {}, or choose another rule", most - 1),
+            ),
+            _ => Ok(()),
+        }
     }
 
     /// The complete settings as TOML, which [`Scenario::parse`] reads back to an equal value.
@@ -135,10 +165,9 @@ fn defaults() -> Result<Table, Error> {
 
 /// Every valid key with a value of its type, optional keys included.
 pub(crate) fn template() -> Result<Table, Error> {
-    let complete = Scenario {
-        budget: Budget { tokens: Some(1), dialogues: Some(1), seconds: Some(1) },
-        ..from_table(defaults()?, Path::new("assets/meridian/scenario.toml"))?
-    };
+    let mut complete = from_table(defaults()?, Path::new("assets/meridian/scenario.toml"))?;
+    complete.budget = Budget { tokens: Some(1), dialogues: Some(1), seconds: Some(1) };
+    complete.solver.meta_strategy = Some(MetaStrategy(MetaSolver::Nash));
     Table::try_from(complete).map_err(|error| unwritable(&error))
 }
 

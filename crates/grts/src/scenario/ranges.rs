@@ -6,10 +6,11 @@
 
 use std::ops::{Bound, RangeBounds};
 
+use grts_game::MetaSolver;
 use grts_game::rules::Aggregator;
 use serde::Serialize;
 
-use super::settings::Method;
+use super::settings::{MetaStrategy, Method};
 
 /// An interval with open or closed ends.
 pub(super) type Range = (Bound<f64>, Bound<f64>);
@@ -99,6 +100,7 @@ pub(super) fn choices(section: &str, key: &str) -> Option<Vec<String>> {
     match (section, key) {
         ("", "method") => Some(words(&METHODS)),
         ("game", "aggregator") => Some(words(&AGGREGATORS)),
+        ("solver", "meta_strategy") => Some(words(&MetaSolver::ALL.map(MetaStrategy))),
         _ => None,
     }
 }
