@@ -116,19 +116,18 @@ def psro(name, length):
     """PSRO with exact oracles, exact payoffs and Nash meta-strategies, made of OpenSpiel's fastest parts.
 
     Best responses and payoffs are its C++ ones, matrix games go to its `lp_solver`, and payoffs are cached. Its own
-    `psro_v2` samples payoffs and mixes policies in Python, which is slower.
+    `psro_v2` samples payoffs and mixes policies in Python, which is slower. The clock counts CPU seconds.
     """
     from open_spiel.python.algorithms import lp_solver
 
     game = pyspiel.load_game(CURVES[name][0])
-    begun = time.perf_counter()
+    begun = time.process_time()
     sets = information_sets(game)
     start = [{k: {a: 1 / len(acts) for a in acts} for k, (acts, _) in s.items()} for s in sets]
-    populations, plans = [[start[0]], [start[1]]], [[plan(s, p)] for s, p in zip(sets, start)]
+    tables, plans = [[tabular([p])] for p in start], [[plan(s, p)] for s, p in zip(sets, start)]
     payoffs = {}
     for iteration in range(length + 1):
-        tables = [[tabular([p]) for p in population] for population in populations]
-        size = [len(population) for population in populations]
+        size = [len(population) for population in tables]
         for i in range(size[0]):
             for j in range(size[1]):
                 if (i, j) not in payoffs:
@@ -144,12 +143,13 @@ def psro(name, length):
             mixed.append(behaviour(sets[side], total))
         mixture = tabular(mixed)
         if iteration % 10 == 0 or iteration == length:
-            spent = time.perf_counter() - begun
+            spent = time.process_time() - begun
             print(f"{iteration:5}  {pyspiel.nash_conv(game, mixture):.6f}  {spent:9.2f} s", flush=True)
         for side in range(2):
             best = first_best(game, side, mixture)
-            populations[side].append({key: {best[key]: 1.0} for key in sets[side]})
-            plans[side].append(plan(sets[side], populations[side][-1]))
+            pure = {key: {best[key]: 1.0} for key in sets[side]}
+            tables[side].append(tabular([pure]))
+            plans[side].append(plan(sets[side], pure))
 
 
 if sys.argv[1] == "fixtures":

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use grts::error::{Error, ErrorKind};
-use grts::scenario::{Method, Model, Scenario};
+use grts::scenario::{MetaStrategy, Method, Model, Scenario};
+use grts_game::MetaSolver;
 use grts_game::rules::{Aggregator, Schedule, Team};
 
 fn parse(text: &str) -> Result<Scenario, Error> {
@@ -158,18 +159,50 @@ fn bad_values_name_key_value_line_and_range() {
             "[certify]\nallocation = 'adaptiv'",
             "line 2: `[certify] allocation` is `'adaptiv'`; it must be one of `adaptive`, `uniform`",
         ),
+        (
+            "[solver]\nmeta_strategy = 'nahs'",
+            "line 2: `[solver] meta_strategy` is `'nahs'`; it must be one of `nash`, `max_entropy_nash`, `regret_matching_plus`, \
+             `fictitious_play`, `weakened_fictitious_play`, `projected_replicator`, `alpha_rank`, `logit_qre`, `uniform`, \
+             `latest`, `rectified_nash`",
+        ),
     ];
     for (text, expected) in cases {
         let message = parse(text).expect_err(text).to_string();
         assert_eq!(message, format!("`/data/my.toml` {expected}"));
         assert!(!fault(text).ends_with("| "), "{text} has no way out");
     }
+    assert!(fault("[solver]\nmeta_strategy = 'nahs'").ends_with("| did you mean `nash`?"));
     assert!(fault("method = 'psor'").ends_with("| did you mean `psro`?"));
     assert!(fault("[game]\nschedule = 'realy'").ends_with("| did you mean `relay`?"));
     let relay = fault("game.red_team = 2\ngame.turns = 1");
     assert!(relay.starts_with("`/data/my.toml` line 2: `red_team = 2` seats, but a relay of `turns = 1`"), "{relay}");
     assert!(relay.ends_with("| lower `[game] red_team`, raise `turns`, or take another `schedule`"), "{relay}");
     assert!(fault("[certify]\nallocation = 'adaptiv'").ends_with("| did you mean `adaptive`?"));
+}
+
+#[test]
+fn every_rule_can_be_named_beside_psro_alone() {
+    assert_eq!(Scenario::builtin().unwrap().solver.meta_strategy, None);
+    for rule in MetaSolver::ALL {
+        let scenario = parse(&format!("[solver]\nmeta_strategy = '{}'", rule.name())).unwrap();
+        assert_eq!(scenario.solver.meta_strategy, Some(MetaStrategy(rule)));
+        assert_eq!(parse(&scenario.to_toml().unwrap()).unwrap(), scenario);
+    }
+    let cases = [
+        (
+            "method = 'self_play'\nsolver.meta_strategy = 'nash'",
+            "`/data/my.toml`: `[solver] meta_strategy` is `\"nash\"`; only `method = \"psro\"` has a choice, the other methods \
+             are their rule | leave the key out, or set `method = \"psro\"`",
+        ),
+        (
+            "[solver]\nmeta_strategy = 'alpha_rank'\niterations = 50",
+            "`/data/my.toml`: `[solver] meta_strategy` is `\"alpha_rank\"`; it takes 50 policies a side, and 50 iterations may \
+             reach 51 | set `[solver] iterations` to at most 49, or choose another rule",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(fault(text), expected);
+    }
 }
 
 #[test]
@@ -190,8 +223,14 @@ fn the_fingerprint_follows_everything_but_the_name() {
     assert_eq!(base.len(), 8);
     assert!(base.chars().all(|c| c.is_ascii_hexdigit()));
     assert_eq!(base, print("name = 'other'"));
-    let changes =
-        ["seed = 2", "[game]\nturns = 3", "[blue]\nbeta = 0.021", "[budget]\ntokens = 1", "[base]\nmodel = 'm'"];
+    let changes = [
+        "seed = 2",
+        "[game]\nturns = 3",
+        "[blue]\nbeta = 0.021",
+        "[solver]\nmeta_strategy = 'logit_qre'",
+        "[budget]\ntokens = 1",
+        "[base]\nmodel = 'm'",
+    ];
     for change in changes {
         assert_ne!(base, print(change), "{change}");
     }

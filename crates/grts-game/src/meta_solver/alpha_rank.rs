@@ -9,7 +9,7 @@ use super::dynamics::softmax;
 use crate::{GameError, Matrix};
 
 /// Pairs beyond which an answer would take more than about a minute.
-const MOST_PAIRS: usize = 2500;
+pub(super) const MOST_PAIRS: usize = 2500;
 /// Stands for infinity: times the smallest difference between payoffs. Logarithms then still carry eight digits.
 const INFINITE: f64 = 1e5;
 

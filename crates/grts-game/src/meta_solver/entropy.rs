@@ -34,16 +34,15 @@ pub(super) fn max_entropy(payoffs: &Matrix) -> Result<(Vec<f64>, Vec<f64>), Game
     Ok((spread(&red, &rows, m), spread(&blue, &cols, n)))
 }
 
-/// The profile of largest entropy that guarantees each side the value of the game less `slack`: the same program with
+/// The profile of largest entropy that guarantees each side the `value` of the game less `slack`: the same program with
 /// pᵀ(M − v + slack) ≥ 0. So its NashConv is at most 2 `slack`.
-pub(crate) fn max_entropy_within(payoffs: &Matrix, slack: f64) -> Result<Equilibrium, GameError> {
-    let value = nash::solve(payoffs)?.value;
+pub(crate) fn max_entropy_within(payoffs: &Matrix, value: f64, slack: f64) -> Equilibrium {
     let (low, high) = payoffs.range();
     let unit = (high - low).max(1.0);
     let (m, n) = (payoffs.rows(), payoffs.cols());
     let row = one_side(&DMatrix::from_fn(m, n, |i, j| (payoffs.get(i, j) - value + slack) / unit));
     let col = one_side(&DMatrix::from_fn(n, m, |j, i| (value + slack - payoffs.get(i, j)) / unit));
-    Ok(Equilibrium::of_profile(payoffs, normalised(&row), normalised(&col)))
+    Equilibrium::of_profile(payoffs, normalised(&row), normalised(&col))
 }
 
 fn spread(weights: &[f64], members: &[usize], n: usize) -> Vec<f64> {
@@ -152,7 +151,7 @@ mod tests {
             let (m, n) = (1 + case % 9, 1 + case * 7 % 11);
             let payoffs = Matrix::from_fn(m, n, |_, _| 3.0 * unit(&mut rng) - 1.0).unwrap();
             let (value, slack) = (nash::solve(&payoffs).unwrap().value, 0.02 + 0.3 * unit(&mut rng));
-            let found = max_entropy_within(&payoffs, slack).unwrap();
+            let found = max_entropy_within(&payoffs, value, slack);
             let kept = |p: &[f64]| payoffs.vec_mul(p).into_iter().all(|x| x >= value - slack - 1e-9);
             assert!(kept(&found.row), "case {case}: {found:?}");
             assert!(

@@ -6,11 +6,12 @@
 
 use std::ops::{Bound, RangeBounds};
 
+use grts_game::MetaSolver;
 use grts_game::rules::{Aggregator, Schedule};
 use grts_game::sampling::Allocation;
 use serde::Serialize;
 
-use super::settings::Method;
+use super::settings::{MetaStrategy, Method};
 
 /// An interval with open or closed ends.
 pub(super) type Range = (Bound<f64>, Bound<f64>);
@@ -108,6 +109,7 @@ pub(super) fn choices(section: &str, key: &str) -> Option<Vec<String>> {
         ("game", "aggregator") => Some(words(&AGGREGATORS)),
         ("game", "schedule") => Some(words(&SCHEDULES)),
         ("certify", "allocation") => Some(words(&ALLOCATIONS)),
+        ("solver", "meta_strategy") => Some(words(&MetaSolver::ALL.map(MetaStrategy))),
         _ => None,
     }
 }

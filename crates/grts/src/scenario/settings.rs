@@ -7,9 +7,9 @@
 
 use std::path::PathBuf;
 
-use grts_game::GameError;
 use grts_game::rules::{Aggregator, Rules, Schedule, Team};
 use grts_game::sampling::Allocation;
+use grts_game::{GameError, MetaSolver};
 use serde::{Deserialize, Serialize};
 
 /// Which training scheme the solver loop runs.
@@ -24,6 +24,25 @@ pub enum Method {
     SelfPlay,
     /// One attacker trained against the fixed base, then blue trained on it.
     SingleAttacker,
+}
+
+/// A rule for the meta-strategies, by its published name and with the settings that the name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct MetaStrategy(pub MetaSolver);
+
+impl TryFrom<String> for MetaStrategy {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        MetaSolver::named(&name).map(Self).ok_or_else(|| format!("no rule for meta-strategies is called `{name}`"))
+    }
+}
+
+impl From<MetaStrategy> for String {
+    fn from(MetaStrategy(rule): MetaStrategy) -> Self {
+        rule.name().to_owned()
+    }
 }
 
 /// Where the frozen base model comes from.
@@ -111,6 +130,9 @@ fn is_relay(schedule: &Schedule) -> bool {
 /// `[solver]`: the outer loop.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Solver {
+    /// Rule for the meta-strategies of `method = "psro"`, Nash if there is none; the other methods are their rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meta_strategy: Option<MetaStrategy>,
     /// Iterations at most.
     pub iterations: usize,
     /// The loop has converged once the certified gap is at most this (in units of the return).

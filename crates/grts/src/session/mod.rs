@@ -14,12 +14,13 @@ pub use desk::{Reporter, Status};
 pub use evaluation::{CellReport, Evaluation, EvaluationSettings, evaluate};
 
 use crate::error::Error;
-use crate::scenario::{Method, Scenario};
+use crate::scenario::{MetaStrategy, Method, Scenario};
 use crate::store::{Records, RunDir};
 use crate::summary::{Blue, Exploitability, Outcome, ProbeGains, Summary};
 use arena::Players;
 use desk::{Desk, Watcher};
 use evaluation::{Attacks, Measured, PROFILE, Profile};
+use grts_game::MetaSolver;
 use grts_game::solver::{Config, Solution, solve};
 use grts_lm::Device;
 use stage::Stage;
@@ -74,7 +75,10 @@ fn config(stage: &Stage) -> Config {
     let solver = &stage.scenario.solver;
     let order = grts_game::solver::Order::Alternating;
     match stage.scenario.method {
-        Method::Psro => Config { order, slack: solver.slack, ..Config::psro(solver.iterations, solver.epsilon) },
+        Method::Psro => {
+            let meta_strategy = solver.meta_strategy.map_or(MetaSolver::Nash, |MetaStrategy(rule)| rule);
+            Config { order, meta_strategy, slack: solver.slack, ..Config::psro(solver.iterations, solver.epsilon) }
+        }
         Method::FictitiousPlay => Config { order, ..Config::fictitious_play(solver.iterations, solver.epsilon) },
         Method::SelfPlay => Config { order, ..Config::self_play(solver.iterations, solver.epsilon) },
         Method::SingleAttacker => Config::single_attacker(),
