@@ -76,6 +76,7 @@ pub fn of_survey(survey: &Survey) -> String {
             [survey.effective_diversity.map_or_else(too_many, shares)],
             "of the equilibrium",
         ),
+        Row::new("α-rank's support", [whole(survey.alpha_rank_support)], "agents that evolution goes on playing"),
         Row::new("Elo's error", [shares(survey.elo_error)], "mean error of the chances that ratings predict"),
         Row::new("mElo's error", [shares(survey.melo_error)], "the same with one rotation more"),
         Row::new("red's hull", [shares(survey.red.area)], &dimensions("red", survey.red.dimension)),
@@ -88,14 +89,13 @@ pub fn of_survey(survey: &Survey) -> String {
         let note = format!("{} agents; mean performance against the other layers", grouped(layer.size as u64));
         Row::new(format!("  layer {}", at + 1), [format!("{:+.3}", layer.strength)], &note)
     }));
-    rows.extend([Row::head("", [""]), Row::head("ELO", [""])]);
-    for (side, ratings) in [("red", &survey.red_elo), ("blue", &survey.blue_elo)] {
-        rows.extend(
-            ratings
-                .iter()
-                .enumerate()
-                .map(|(at, of)| Row::new(format!("  {side} {at}"), [estimate(*of, |x| format!("{x:.0}"))], "")),
-        );
+    let mut policies = vec![Row::head("", ["", ""]), Row::head("POLICIES", ["Elo", "α-rank mass"])];
+    let sides = [("red", &survey.red_elo, &survey.red_alpha_rank), ("blue", &survey.blue_elo, &survey.blue_alpha_rank)];
+    for (side, ratings, masses) in sides {
+        policies.extend(ratings.iter().enumerate().map(|(at, rating)| {
+            let mass = masses.get(at).map_or_else(too_many, |mass| shares(*mass));
+            Row::new(format!("  {side} {at}"), [estimate(*rating, |x| format!("{x:.0}")), mass], "")
+        }));
     }
     let size =
         format!("{} red by {} blue policies, {} agents", survey.rows, survey.cols, grouped(survey.agents as u64));
@@ -103,7 +103,7 @@ pub fn of_survey(survey: &Survey) -> String {
         0 => "no intervals".to_owned(),
         draws => format!("bootstrap intervals of {draws} draws"),
     };
-    format!("{size}; {intervals}\n\n{}", aligned(&rows))
+    format!("{size}; {intervals}\n\n{}{}", aligned(&rows), aligned(&policies))
 }
 
 fn too_many() -> String {

@@ -126,16 +126,6 @@ pub enum GameError {
         /// What was computed.
         what: &'static str,
     },
-    /// The path to the maximum-entropy equilibrium was lost.
-    #[error(
-        "the logit path was lost at temperature {temperature:e}: a regret of {regret:e} of the largest payoff is left"
-    )]
-    LostPath {
-        /// Regret of the mixture, in units of the largest payoff.
-        regret: f64,
-        /// Temperature at the end, in the same units.
-        temperature: f64,
-    },
     /// Every attempt left more regret than rounding explains.
     #[error("no equilibrium was found: the best profile leaves a NashConv of {nash_conv:e} of the payoff range")]
     NoEquilibrium {

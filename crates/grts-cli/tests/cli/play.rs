@@ -48,6 +48,26 @@ fn a_run_is_solved_printed_again_and_measured() {
     assert_eq!((&evaluation["seed"], &evaluation["run"]), (&Value::from(5), &summary["run"]));
     assert_eq!(evaluation["asr"]["n"], 8);
     stdout_that_takes_nothing(&desk, &eval);
+    the_payoffs_of_a_played_run_are_exported(&desk);
+}
+
+/// Names and mixtures of the file are those of the run, and its shape is the run's.
+fn the_payoffs_of_a_played_run_are_exported(desk: &Desk) {
+    let said = desk.grts(&["export", "run", "--meta-game", "game.npz"]);
+    assert!(said.stdout.ends_with("; payoffs, counts, variances, intervals, names, strategies\n"), "{}", said.stderr);
+    let table = grts::exchange::read(&desk.path("game.npz")).unwrap();
+    let [reds, blues] = table.names.unwrap();
+    assert!(reds[0] == "base" && blues[0] == "base" && reds[1..].iter().all(|id| id == "red-1"), "{reds:?} {blues:?}");
+    for mixture in table.strategies.unwrap() {
+        assert!((mixture.iter().sum::<f64>() - 1.0).abs() < 1e-6, "{mixture:?}");
+    }
+    let shape = |of: &str| -> grts_game::geometry::Survey {
+        serde_json::from_str(&desk.grts(&["geometry", of, "--json"]).stdout).unwrap()
+    };
+    let (run, file) = (shape("run"), shape("game.npz"));
+    assert_eq!((run.rows, run.cols, run.transitive_share.n), (reds.len(), blues.len(), file.transitive_share.n));
+    assert!((run.transitive_share.low - file.transitive_share.low).abs() < 1e-9);
+    assert!((run.elo_error.high - file.elo_error.high).abs() < 1e-9);
 }
 
 /// A tuple is trained, stored, measured again and handed over seat by seat.

@@ -5,11 +5,11 @@
 //! whose regret is recomputed from the two strategies whatever found them. Only the Nash rules promise that it is 0. Ties
 //! go to the lowest index, no rule draws at random, and so a curve repeats.
 
-mod alpha_rank;
 mod dynamics;
 mod entropy;
 mod quantal;
 
+use crate::alpha_rank::{self, Selection};
 use crate::regret::{Board, Learners, Rule};
 use crate::{Equilibrium, GameError, Matrix, nash};
 pub(crate) use entropy::max_entropy_within;
@@ -113,7 +113,7 @@ impl MetaSolver {
 
     /// Policies of each side that the rule can take, where there is a limit.
     pub fn most_policies(self) -> Option<usize> {
-        matches!(self, Self::AlphaRank { .. }).then(|| alpha_rank::MOST_PAIRS.isqrt())
+        matches!(self, Self::AlphaRank { .. }).then(|| alpha_rank::MOST_STATES.isqrt())
     }
 
     /// The meta-strategies, their value and their regret.
@@ -146,7 +146,8 @@ impl MetaSolver {
             Self::AlphaRank { alpha, population } => {
                 within("alpha", alpha.unwrap_or(1.0), 0.0, f64::MAX)?;
                 within("population", f64::from(population), 1.0, f64::MAX)?;
-                alpha_rank::marginals(&nash::to_unit_range(payoffs), alpha, population)?
+                let mass = alpha_rank::of_pairs(&nash::to_unit_range(payoffs), &Selection { alpha, population })?;
+                alpha_rank::marginals(&mass)
             }
             Self::LogitQre { rationality } => {
                 within("rationality", rationality, 0.0, 1e6)?;

@@ -4,6 +4,7 @@ use super::desk::{Cost, Desk, Reporter, unit};
 use super::stage::{Stage, Stream, mixture};
 use crate::error::Error;
 use crate::measure::{self, Counts, Request, Wanted};
+use crate::meta_game::{PROFILE, Profile};
 use crate::oracle::systematic;
 use crate::policy::Policy;
 use crate::rollout::{Attacker, Episode, Pairing};
@@ -377,16 +378,6 @@ pub fn evaluate(run: &RunDir, settings: &EvaluationSettings, reporter: &mut dyn 
         over_refusal: measured.over_refusal,
         cells: measured.cells,
     })
-}
-
-/// Unit that holds the final mixtures.
-pub(super) const PROFILE: &str = "profile";
-
-/// Ids and weights of the final mixtures.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Profile {
-    pub(super) reds: Vec<(String, f64)>,
-    pub(super) blues: Vec<(String, f64)>,
 }
 
 impl Profile {

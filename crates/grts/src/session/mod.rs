@@ -14,12 +14,13 @@ pub use desk::{Reporter, Status};
 pub use evaluation::{CellReport, Evaluation, EvaluationSettings, evaluate};
 
 use crate::error::Error;
+use crate::meta_game::{PROFILE, Profile};
 use crate::scenario::{MetaStrategy, Method, Scenario};
 use crate::store::{Records, RunDir};
 use crate::summary::{Blue, Exploitability, Outcome, ProbeGains, Summary};
 use arena::Players;
 use desk::{Desk, Watcher};
-use evaluation::{Attacks, Measured, PROFILE, Profile};
+use evaluation::{Attacks, Measured};
 use grts_game::MetaSolver;
 use grts_game::solver::{Config, Solution, solve};
 use grts_lm::Device;
