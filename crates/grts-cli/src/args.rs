@@ -48,7 +48,7 @@ pub enum Command {
     Probe(Probe),
     /// Continue a text with a model or adapter, to try it by hand
     Generate(Generate),
-    /// Write a model with an adapter merged in, for programs that know no adapters
+    /// Write a model with an adapter merged in, or the payoffs of a run, for other programs
     Export(Export),
     /// Measure how fast a model decodes, reads and learns here
     Bench(Bench),
@@ -223,9 +223,13 @@ pub struct Generate {
 Examples:
   grts export builtin --adapter runs/a/policies/blue-1 --merged --out hardened
   grts export runs/a --policy blue-1 --merged --out hardened
-The directory is in Hugging Face layout, with weights in float32. Nothing is written over.")]
+  grts export runs/a --meta-game game.npz
+A model is written in Hugging Face layout, with weights in float32. A meta-game is written in the format of the file's
+ending: .npz holds payoffs, counts, variances, 95 % intervals, the policies' names and, of a finished run, their final
+mixtures; .csv and .parquet hold a line `row,col,mean,n,sd,low,high` for each entry; .nfg (Gambit) and .npy hold payoffs.
+Nothing is written over.")]
 pub struct Export {
-    /// Directory in Hugging Face layout, `builtin`, or a hub id; with `--policy`, the directory of a run
+    /// Directory in Hugging Face layout, `builtin`, or a hub id; with `--policy` or `--meta-game`, the directory of a run
     #[arg(value_name = "MODEL|RUN")]
     pub model: String,
     /// Adapter in PEFT layout
@@ -235,11 +239,14 @@ pub struct Export {
     #[arg(long, value_name = "ID")]
     pub policy: Option<String>,
     /// Write whole weights with the adapter in them
-    #[arg(long, required = true)]
+    #[arg(long, required_unless_present = "meta_game")]
     pub merged: bool,
-    /// New directory
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
+    /// New directory of the model
+    #[arg(long, value_name = "DIR", required_unless_present = "meta_game")]
+    pub out: Option<PathBuf>,
+    /// Write the payoffs of the run to this new file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["merged", "out", "adapter", "policy"])]
+    pub meta_game: Option<PathBuf>,
     /// Print one JSON object instead of a line
     #[arg(long)]
     pub json: bool,
@@ -287,7 +294,7 @@ Examples:
   grts geometry game.npz                        a game in any format of `grts nash`
 Reads payoffs only: no model is loaded and nothing is played. Intervals are bootstrap intervals: they show how far a
 measure moves with the payoffs' sampling error, and they are no bounds. A file has them if it says how each payoff was
-sampled (`n,sd` in a .csv, `count` and `variance` in a .npz); sampled payoffs that all lie in 0 to 1 count as shares.")]
+sampled (`n`, `sd` in a .csv or .parquet, `count` and `variance` in a .npz); sampled payoffs that all lie in 0 to 1 count as shares.")]
 pub struct Geometry {
     /// Run directory, or a file with a game
     #[arg(value_name = "RUN|FILE")]
@@ -310,8 +317,9 @@ Examples:
   grts nash game.npy                                  numpy's array of payoffs to the row player
   grts nash game.nfg --solver max_entropy_nash --json
 Formats by ending: .npy, .npz (`payoff`, or the only array), .csv (a matrix of numbers, or lines `row,col,mean`),
-.nfg (Gambit's payoff form). The column player receives the negative payoffs.
-NashConv, `exploitability` in the JSON, is what both players together could gain; OpenSpiel's figure is half of it.
+.parquet (columns `row`, `col`, `mean`), .nfg (Gambit's payoff form). The column player receives the negative payoffs.
+NashConv, `exploitability` in the JSON, is what both players together could gain; OpenSpiel's figure is half of it. If the
+file says how payoffs were sampled (`n,sd`; `count` and `variance`), its interval in the true game is printed too (`sampled`).
 `seconds` is the time of the solution alone. All but the Nash solvers stop short of an equilibrium, and NashConv says how far.")]
 pub struct Nash {
     /// File with a game

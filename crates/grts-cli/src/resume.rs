@@ -24,7 +24,7 @@ pub fn to_the_end(run: RunDir, device: Device, json: bool) -> Result<(), Error> 
     progress.say(&format!("run directory `{}`", path.display()));
     let played = session::run(run, device, &interrupt, &mut progress);
     progress.close();
-    let summary = played?;
+    let outcome = played?;
     let hint = format!("the result is also in `{}`", path.join("summary.json").display());
-    output::result(&summary, json, || table::of_summary(&summary, &path), &hint)
+    output::result(&outcome.summary, json, || table::of_outcome(&outcome, &path), &hint)
 }

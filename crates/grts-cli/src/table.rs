@@ -5,7 +5,7 @@
 //! with `h_min` by eye. The table leaves out sample sizes; `--json` has everything.
 
 use grts::session::{CellReport, Evaluation, ProbeReport};
-use grts::summary::{BlueReport, Summary};
+use grts::summary::{BlueReport, Outcome, Summary};
 use grts_game::Estimate;
 use grts_game::geometry::Survey;
 use grts_game::rules::Player;
@@ -16,7 +16,8 @@ use std::path::Path;
 const HOTTEST: usize = 10;
 
 /// The final table of a run at `path`, with what can be typed next.
-pub fn of_summary(summary: &Summary, path: &Path) -> String {
+pub fn of_outcome(outcome: &Outcome, path: &Path) -> String {
+    let summary = &outcome.summary;
     let (initial, last) = (&summary.blue.initial, &summary.blue.r#final);
     let mut blue = vec![Row::head("BLUE", ["before", "after"])];
     blue.extend(measures(summary.h_min).into_iter().map(|(name, of, note)| {
@@ -31,7 +32,7 @@ pub fn of_summary(summary: &Summary, path: &Path) -> String {
         "{}\n\n{}\n{}\n{}\n{next}",
         header(summary),
         aligned(&blue),
-        aligned(&game(summary)),
+        aligned(&game(outcome)),
         aligned(&red(summary))
     )
 }
@@ -108,6 +109,7 @@ pub fn of_survey(survey: &Survey) -> String {
             [survey.effective_diversity.map_or_else(too_many, shares)],
             "of the equilibrium",
         ),
+        Row::new("α-rank's support", [whole(survey.alpha_rank_support)], "agents that evolution goes on playing"),
         Row::new("Elo's error", [shares(survey.elo_error)], "mean error of the chances that ratings predict"),
         Row::new("mElo's error", [shares(survey.melo_error)], "the same with one rotation more"),
         Row::new("red's hull", [shares(survey.red.area)], &dimensions("red", survey.red.dimension)),
@@ -120,14 +122,13 @@ pub fn of_survey(survey: &Survey) -> String {
         let note = format!("{} agents; mean performance against the other layers", grouped(layer.size as u64));
         Row::new(format!("  layer {}", at + 1), [format!("{:+.3}", layer.strength)], &note)
     }));
-    rows.extend([Row::head("", [""]), Row::head("ELO", [""])]);
-    for (side, ratings) in [("red", &survey.red_elo), ("blue", &survey.blue_elo)] {
-        rows.extend(
-            ratings
-                .iter()
-                .enumerate()
-                .map(|(at, of)| Row::new(format!("  {side} {at}"), [estimate(*of, |x| format!("{x:.0}"))], "")),
-        );
+    let mut policies = vec![Row::head("", ["", ""]), Row::head("POLICIES", ["Elo", "α-rank mass"])];
+    let sides = [("red", &survey.red_elo, &survey.red_alpha_rank), ("blue", &survey.blue_elo, &survey.blue_alpha_rank)];
+    for (side, ratings, masses) in sides {
+        policies.extend(ratings.iter().enumerate().map(|(at, rating)| {
+            let mass = masses.get(at).map_or_else(too_many, |mass| shares(*mass));
+            Row::new(format!("  {side} {at}"), [estimate(*rating, |x| format!("{x:.0}")), mass], "")
+        }));
     }
     let size =
         format!("{} red by {} blue policies, {} agents", survey.rows, survey.cols, grouped(survey.agents as u64));
@@ -135,7 +136,7 @@ pub fn of_survey(survey: &Survey) -> String {
         0 => "no intervals".to_owned(),
         draws => format!("bootstrap intervals of {draws} draws"),
     };
-    format!("{size}; {intervals}\n\n{}", aligned(&rows))
+    format!("{size}; {intervals}\n\n{}{}", aligned(&rows), aligned(&policies))
 }
 
 fn too_many() -> String {
@@ -183,7 +184,7 @@ fn header(summary: &Summary) -> String {
     )
 }
 
-fn game(summary: &Summary) -> Vec<Row<1>> {
+fn game(Outcome { summary, likely_regret }: &Outcome) -> Vec<Row<1>> {
     let probe = &summary.exploitability.probe;
     vec![
         Row::head("GAME", [""]),
@@ -194,9 +195,10 @@ fn game(summary: &Summary) -> Vec<Row<1>> {
         Row::new("blue could gain", [signed(probe.blue_gain)], "by a fresh defender; a lower bound of exploitability"),
         Row::new(
             "inside the matrix",
-            [plain(summary.exploitability.restricted)],
-            "zero by construction, no evidence of safety",
+            [shares(summary.exploitability.restricted)],
+            "by policies of this run; 95 % certain, no evidence of safety",
         ),
+        Row::new("  by bootstrap", [shares(*likely_regret)], "the same from all dialogues; likely, not guaranteed"),
     ]
 }
 

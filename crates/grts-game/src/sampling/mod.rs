@@ -23,5 +23,5 @@ pub mod sequence;
 
 pub use bounds::Bound;
 pub use campaign::{Campaign, Settings};
-pub use certifier::{Certificate, Certifier, Deviation, Draw};
+pub use certifier::{Allocation, Certificate, Certifier, Deviation, Draw};
 pub use region::Region;

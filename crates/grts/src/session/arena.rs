@@ -14,7 +14,6 @@ use crate::world::{NUM_DEPARTMENTS, Split};
 use grts_game::solver::{Arena, BestResponseOracle, Response, State, Verdict};
 use grts_game::stream::StreamKey;
 use grts_game::{Estimate, GameError, MetaGame, Moments};
-use grts_lm::lora::Adapter;
 use grts_lm::train::Sequence;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
@@ -98,10 +97,8 @@ impl<'a, 'd> Players<'a, 'd> {
         Ok(Self { stage, desk, helpfulness: None, initial_open: None })
     }
 
-    fn save(&self, id: &str, adapter: &Adapter) -> Result<(), Error> {
-        let model = self.stage.base.model.config();
-        let write = |d: &std::path::Path| adapter.save(d, model, "grts/meridian-base").map_err(|e| Error::engine(&e));
-        self.desk.borrow().run.save_policy(id, write)
+    fn save(&self, policy: &Policy) -> Result<(), Error> {
+        self.desk.borrow().run.save_policy(&policy.id, |directory| policy.save(directory, &self.stage.base))
     }
 
     pub(super) fn begin(&self, label: &str) {
@@ -151,7 +148,7 @@ impl<'a, 'd> Players<'a, 'd> {
 
     /// Red's response, trained or from the store, as it was measured.
     pub(super) fn train_red(&self, task: &Assignment<'_>) -> Result<(Trained, Policy), Error> {
-        self.respond(task, || {
+        self.respond(task, self.stage.rules.team().seats(), || {
             let table = self.stage.table();
             let red = &self.stage.scenario.red;
             let training = Training { table: &table, learning: &task.learning, key: task.training };
@@ -162,14 +159,10 @@ impl<'a, 'd> Players<'a, 'd> {
                 search_rounds: red.search_rounds,
                 search_dialogues: task.search_dialogues,
             };
-            let (adapter, log) = oracle.respond(task.opponents, &mut self.step())?;
-            let policy = Policy::new(task.id(), adapter);
+            let (adapters, log) = oracle.respond(task.opponents, &mut self.step())?;
+            let policy = Policy::team(task.id(), adapters);
             let episodes = self.dialogues(&[(&policy, 1.0)], task.opponents, task.dialogues, task.measurement)?;
-            let spoken = fluency(&self.stage.base, &episodes)?;
-            let rejected = (spoken.low < red.fluency_floor).then(|| {
-                let (Estimate { mean, low, high, .. }, floor) = (spoken, red.fluency_floor);
-                format!("fluency {mean:.2} [{low:.2}, {high:.2}] nats per token is below the floor {floor}")
-            });
+            let rejected = halting(&fluency(&self.stage.base, &episodes, policy.num_adapters())?, red.fluency_floor);
             let mut cost = Cost::of(&episodes);
             cost.add(Cost { dialogues: log.dialogues, tokens: log.tokens });
             Ok((Candidate { policy, log, rejected, cost }, episodes))
@@ -183,7 +176,7 @@ impl<'a, 'd> Players<'a, 'd> {
         practice: &[(&Policy, f64)],
         start: Option<&Policy>,
     ) -> Result<(Trained, Policy), Error> {
-        self.respond(task, || {
+        self.respond(task, 1, || {
             let mut candidate = self.feasible_blue(task, practice, start)?;
             let blues = [(&candidate.policy, 1.0)];
             let episodes = self.dialogues(task.opponents, &blues, task.dialogues, task.measurement)?;
@@ -196,6 +189,7 @@ impl<'a, 'd> Players<'a, 'd> {
     fn respond(
         &self,
         task: &Assignment<'_>,
+        seats: usize,
         train: impl FnOnce() -> Result<(Candidate, Vec<Episode>), Error>,
     ) -> Result<(Trained, Policy), Error> {
         let (trained, fresh) = unit(self.desk, &task.unit, || {
@@ -205,19 +199,18 @@ impl<'a, 'd> Players<'a, 'd> {
                 records = records_of(&episodes, task.purpose, task.iteration, "mixture", &policy.id);
             }
             records.events.extend(rejected.iter().map(|r| warning(&policy.id, r)));
-            if let Some(adapter) = &policy.adapter {
-                self.save(&policy.id, adapter)?;
-            }
+            self.save(&policy)?;
             Ok((Trained { id: policy.id, returns: self.returns(&episodes)?, rejected, log }, cost, records))
         })?;
         if !fresh {
             self.desk.borrow_mut().skip(trained.log.search.len() + trained.log.returns.len());
         }
-        let policy = self.stage.policy(&self.desk.borrow().run, &trained.id)?;
+        let policy = self.stage.policy(&self.desk.borrow().run, &trained.id, seats)?;
         Ok((trained, policy))
     }
 
-    /// Trains blue until the gate lets it through, each time from where it stands and with a higher target.
+    /// Trains blue until the gate lets it through, each time from where it stands, for half as long and at half the rate: what
+    /// is missing is little, and a full step serves far more than is asked.
     fn feasible_blue(
         &self,
         task: &Assignment<'_>,
@@ -228,9 +221,10 @@ impl<'a, 'd> Players<'a, 'd> {
         let blue = &self.stage.scenario.blue;
         let h_min = self.stage.scenario.game.h_min;
         let margin = 3.0 * (h_min * (1.0 - h_min) / self.stage.scenario.evaluation.honest_dialogues as f64).sqrt();
+        let served_target = (h_min + margin).min(1.0);
         let table = self.stage.table();
         let mut cost = Cost::default();
-        let mut start = start.and_then(|p| p.adapter.clone());
+        let mut start = start.and_then(|p| p.adapter(0).cloned());
         let mut learning = task.learning.clone();
         for attempt in 0..ATTEMPTS {
             let key = StreamKey { entry: (attempt as u64) << 40, ..task.training };
@@ -238,7 +232,7 @@ impl<'a, 'd> Players<'a, 'd> {
                 training: Training { table: &table, learning: &learning, key },
                 helpfulness,
                 honest_batch: blue.honest_batch,
-                served_target: (h_min + margin * (1.0 + 0.5 * attempt as f64)).min(1.0),
+                served_target,
                 multiplier_rate: blue.multiplier_rate,
             };
             let (adapter, log) = oracle.respond(practice, start.as_deref(), &mut self.step())?;
@@ -252,8 +246,8 @@ impl<'a, 'd> Players<'a, 'd> {
             if let Some(reason) = rejected {
                 self.desk.borrow_mut().note(&format!("{}: {reason}; training on", task.unit));
             }
-            start = policy.adapter;
-            learning.steps = (learning.steps / 2).max(1);
+            start = policy.adapter(0).cloned();
+            (learning.steps, learning.learning_rate) = ((learning.steps / 2).max(1), learning.learning_rate / 2.0);
         }
         Err(defect(&"no attempt was made"))
     }
@@ -388,6 +382,13 @@ impl<'a, 'd> Players<'a, 'd> {
             Some(_) => Estimate { n: trained.returns.n, ..Estimate::exact(0.0) },
         })
     }
+}
+
+/// Why the tuple must stay out, if some seat's fluency may lie below the floor.
+fn halting(fluency: &[Estimate], floor: f64) -> Option<String> {
+    let (seat, Estimate { mean, low, high, .. }) = fluency.iter().enumerate().find(|(_, seat)| seat.low < floor)?;
+    let of = if fluency.len() == 1 { String::new() } else { format!(" of seat {seat}") };
+    Some(format!("fluency{of} {mean:.2} [{low:.2}, {high:.2}] nats per token is below the floor {floor}"))
 }
 
 fn warning(id: &str, reason: &str) -> EventRecord {

@@ -4,6 +4,7 @@ use super::desk::{Cost, Desk, Reporter, unit};
 use super::stage::{Stage, Stream, mixture};
 use crate::error::Error;
 use crate::measure::{self, Counts, Request, Wanted};
+use crate::meta_game::{PROFILE, Profile};
 use crate::oracle::systematic;
 use crate::policy::Policy;
 use crate::rollout::{Attacker, Episode, Pairing};
@@ -271,19 +272,30 @@ pub(super) fn records_of(
     red: &str,
     blue: &str,
 ) -> Records {
-    let record = |(i, episode): (usize, &Episode)| EpisodeRecord {
+    let record = |(i, episode)| record_of(episode, i, purpose, iteration, [red, blue]);
+    Records { episodes: episodes.iter().enumerate().map(record).collect(), ..Records::default() }
+}
+
+/// The row of one dialogue between two policies, by id.
+pub(super) fn record_of(
+    episode: &Episode,
+    idx: usize,
+    purpose: Purpose,
+    iteration: Option<usize>,
+    [red, blue]: [&str; 2],
+) -> EpisodeRecord {
+    EpisodeRecord {
         iteration: iteration.map(|i| i as u32),
         purpose,
         red: red.to_owned(),
         blue: blue.to_owned(),
-        episode_idx: i as u32,
+        episode_idx: idx as u32,
         returns: episode.returns,
         cell: None,
         opening: OPENING.to_owned(),
         turns: turn_records(episode),
         scores: (0..).zip(episode.scores()).map(|(turn, h)| ScoreRecord { turn, h }).collect(),
-    };
-    Records { episodes: episodes.iter().enumerate().map(record).collect(), ..Records::default() }
+    }
 }
 
 fn turn_records(episode: &Episode) -> Vec<TurnRecord> {
@@ -338,7 +350,7 @@ pub struct Evaluation {
 /// [`Error::Run`] when the run has no summary yet, and whatever stops the dialogues.
 pub fn evaluate(run: &RunDir, settings: &EvaluationSettings, reporter: &mut dyn Reporter) -> Result<Evaluation, Error> {
     let stage = Stage::set(run.manifest().scenario.clone(), settings.device)?;
-    let (reds, blues) = Profile::of(run)?.policies(&stage, run)?;
+    let (reds, blues) = final_mixtures(&stage, run)?;
     fn borrowed(mixture: &[(Policy, f64)]) -> Vec<(&Policy, f64)> {
         mixture.iter().map(|(p, w)| (p, *w)).collect()
     }
@@ -362,34 +374,18 @@ pub fn evaluate(run: &RunDir, settings: &EvaluationSettings, reporter: &mut dyn 
     })
 }
 
-/// Unit that holds the final mixtures.
-pub(super) const PROFILE: &str = "profile";
-
-/// Ids and weights of the final mixtures.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Profile {
-    pub(super) reds: Vec<(String, f64)>,
-    pub(super) blues: Vec<(String, f64)>,
-}
-
 /// Policies with their weights.
 type Mixed = Vec<(Policy, f64)>;
 
-impl Profile {
-    /// The final mixtures of a finished run.
-    pub(super) fn of(run: &RunDir) -> Result<Self, Error> {
-        super::desk::stored(run, PROFILE)?.ok_or_else(|| Error::Run {
-            path: run.path().to_owned(),
-            problem: "is not finished, so it has no final mixtures to measure".to_owned(),
-            hint: format!("`grts resume {}` first", run.path().display()),
-        })
-    }
-
-    /// Red's and blue's policies.
-    pub(super) fn policies(&self, stage: &Stage, run: &RunDir) -> Result<(Mixed, Mixed), Error> {
-        let load = |mixture: &[(String, f64)]| -> Result<Mixed, Error> {
-            mixture.iter().map(|(id, weight)| Ok((stage.policy(run, id)?, *weight))).collect()
-        };
-        Ok((load(&self.reds)?, load(&self.blues)?))
-    }
+/// Red's and blue's final mixtures of a finished run.
+pub(super) fn final_mixtures(stage: &Stage, run: &RunDir) -> Result<(Mixed, Mixed), Error> {
+    let profile: Profile = super::desk::stored(run, PROFILE)?.ok_or_else(|| Error::Run {
+        path: run.path().to_owned(),
+        problem: "is not finished, so it has no final mixtures to measure".to_owned(),
+        hint: format!("`grts resume {}` first", run.path().display()),
+    })?;
+    let load = |mixture: &[(String, f64)], seats| -> Result<Mixed, Error> {
+        mixture.iter().map(|(id, weight)| Ok((stage.policy(run, id, seats)?, *weight))).collect()
+    };
+    Ok((load(&profile.reds, stage.rules.team().seats())?, load(&profile.blues, 1)?))
 }

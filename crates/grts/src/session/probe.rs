@@ -11,7 +11,7 @@
 
 use super::arena::{Assignment, Players, Trained};
 use super::desk::{Cost, Desk, Reporter, stored};
-use super::evaluation::{Profile, measure_scripted, play_attacks, scripted};
+use super::evaluation::{final_mixtures, measure_scripted, play_attacks, scripted};
 use super::stage::{Stage, Stream};
 use crate::error::Error;
 use crate::policy::Policy;
@@ -135,7 +135,7 @@ fn expose(
     reporter: &mut dyn Reporter,
 ) -> Result<ProbeReport, Error> {
     let stage = Stage::set(run.manifest().scenario.clone(), settings.device)?;
-    let (reds, blues) = Profile::of(&run)?.policies(&stage, &run)?;
+    let (reds, blues) = final_mixtures(&stage, &run)?;
     let (reds, blues) = (borrowed(&reds), borrowed(&blues));
     let population = population(&stage, &run)?;
     let steps = settings.exploiters * Contest::steps(&stage, settings);
@@ -180,7 +180,7 @@ fn population(stage: &Stage, run: &RunDir) -> Result<Vec<Policy>, Error> {
     let mut iteration = 1;
     while let Some(trained) = stored::<Trained>(run, &format!("red/{iteration}"))? {
         if trained.rejected.is_none() {
-            members.push(stage.policy(run, &trained.id)?);
+            members.push(stage.policy(run, &trained.id, stage.rules.team().seats())?);
         }
         iteration += 1;
     }
@@ -216,9 +216,9 @@ impl Contest<'_> {
     fn train(&self, players: &Players<'_, '_>, k: usize) -> Result<(Exploiter, Policy), Error> {
         let (scenario, budget) = (&self.stage.scenario, self.settings.budget);
         let (rate, leash) = VARIANTS[k % VARIANTS.len()];
-        let (side, base, beta, opponents) = match self.settings.against {
-            Player::Blue => ("blue", &scenario.red.learning, scenario.probe.beta, self.blues),
-            Player::Red => ("red", &scenario.blue.learning, scenario.blue.learning.beta, self.reds),
+        let (role, base, beta, opponents) = match self.settings.against {
+            Player::Blue => ("red", &scenario.red.learning, scenario.probe.beta, self.blues),
+            Player::Red => ("blue", &scenario.blue.learning, scenario.blue.learning.beta, self.reds),
         };
         let learning = Learning {
             steps: multiple(base.steps, budget),
@@ -226,10 +226,10 @@ impl Contest<'_> {
             beta: beta * leash,
             ..base.clone()
         };
-        players.begin(&format!("exploiter {} of {} against {side}", k + 1, self.settings.exploiters));
+        players.begin(&format!("{role} exploiter {} of {}", k + 1, self.settings.exploiters));
         let (steps, learning_rate, beta) = (learning.steps, learning.learning_rate, learning.beta);
         let task = Assignment {
-            unit: format!("exploiter/{side}/{budget}x/{}/{}", self.settings.seed, k + 1),
+            unit: format!("exploiter-{role}/{budget}x/{}/{}", self.settings.seed, k + 1),
             learning,
             search_dialogues: multiple(scenario.red.search_dialogues, budget),
             opponents,

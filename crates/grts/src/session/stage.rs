@@ -14,7 +14,6 @@ use grts_game::rules::Rules;
 use grts_game::stream::StreamKey;
 use grts_lm::Device;
 use grts_lm::decode::GenerationConfig;
-use grts_lm::lora::Adapter;
 use grts_lm::sampling::Sampling;
 use rand_chacha::ChaCha8Rng;
 
@@ -32,7 +31,8 @@ pub(super) enum Stream {
     ProbeRed = 9,
     ProbeBlue = 10,
     Evaluation = 11,
-    Exploiter = 12,
+    Certificate = 12,
+    Exploiter = 13,
 }
 
 pub(super) struct Stage {
@@ -56,7 +56,7 @@ impl Stage {
         let base = Base::load_on(&directory, device)?;
         let world = World::meridian(MERIDIAN_SEED);
         let game = &scenario.game;
-        let rules = Rules::new(game.turns, game.aggregator, game.threshold).map_err(|e| defect(&e))?;
+        let rules = game.rules().map_err(|e| defect(&e))?;
         let twin = Twin::new(&world, game.turns).and_then(|t| t.solve(game.h_min)).map_err(|e| defect(&e))?;
         let generation = |learning: &Learning| GenerationConfig {
             sampling: Sampling { temperature: learning.temperature as f32, ..Sampling::default() },
@@ -81,14 +81,12 @@ impl Stage {
         }
     }
 
-    /// A policy of a run by its name; `base` is the untouched base.
-    pub(super) fn policy(&self, run: &RunDir, id: &str) -> Result<Policy, Error> {
-        if id == self.untouched.id {
-            return Ok(self.untouched.clone());
+    /// A policy of a run by its name, with its seats; `base` is the untouched base.
+    pub(super) fn policy(&self, run: &RunDir, id: &str, seats: usize) -> Result<Policy, Error> {
+        match id {
+            id if id == self.untouched.id => Ok(self.untouched.clone()),
+            id => Policy::load(id, &run.policy_path(id), seats, &self.base),
         }
-        let path = run.policy_path(id);
-        let adapter = Adapter::load(&path, self.base.model.config()).map_err(|e| Error::model(&path, &e))?;
-        Ok(Policy::new(id, adapter))
     }
 
     /// An honest request that fits the turns of the game, as in the twin: with one turn nobody sets up first.
