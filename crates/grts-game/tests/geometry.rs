@@ -319,3 +319,15 @@ fn a_game_of_skill_with_three_hundred_agents() {
     assert!(survey.clusters[0].size < largest);
     assert_eq!((survey.red_elo == survey.blue_elo, survey.red_elo[0].low), (true, survey.red_elo[0].high));
 }
+
+/// One entry of four dialogues: redrawn, it is often 0, which alone would be a symmetric game.
+#[test]
+fn a_sampled_game_of_one_entry_has_two_players_in_every_draw() {
+    let mut game = MetaGame::new((0.0, 1.0)).unwrap();
+    let _ = game.add_row();
+    let _ = game.add_col();
+    [0.0, 0.0, 0.0, 1.0].iter().for_each(|returns| game.record(0, 0, *returns).unwrap());
+    let survey = geometry::survey(&game, &Settings { resamples: 200, seed: 1 }).unwrap();
+    assert_eq!((survey.red_elo.len(), survey.blue_elo.len()), (1, 1));
+    assert!(survey.red_elo[0].mean < survey.blue_elo[0].mean, "{survey:?}");
+}

@@ -112,7 +112,8 @@ pub struct Survey {
 pub fn survey(game: &MetaGame, settings: &Settings) -> Result<Survey, GameError> {
     let total =
         (0..game.num_rows()).flat_map(|row| (0..game.num_cols()).map(move |col| game.entry(row, col).count)).sum();
-    let normalise = Normalise { range: game.payoff_range(), smoothing: SAMPLED_SMOOTHING };
+    // Sampled payoffs are antisymmetric by accident only, and a redraw may be so where the game is not.
+    let normalise = Normalise { range: game.payoff_range(), smoothing: SAMPLED_SMOOTHING, one_population: false };
     let count = |row: usize, col: usize| game.entry(row, col).count as f64;
     let point = Measures::of(game.payoffs()?, &normalise, &count)?;
     let redraw = |draw: usize| Measures::of(resample(game, settings.seed, draw)?, &normalise, &count);
@@ -127,8 +128,9 @@ pub fn survey(game: &MetaGame, settings: &Settings) -> Result<Survey, GameError>
 pub fn survey_exact(payoffs: &Matrix) -> Result<Survey, GameError> {
     let (low, high) = payoffs.range();
     // Winning chances of an antisymmetric game must be antisymmetric around ½.
-    let range = if is_symmetric_game(payoffs) { (-high, high) } else { (low, high) };
-    let normalise = Normalise { range, smoothing: EXACT_SMOOTHING };
+    let one_population = is_symmetric_game(payoffs);
+    let range = if one_population { (-high, high) } else { (low, high) };
+    let normalise = Normalise { range, smoothing: EXACT_SMOOTHING, one_population };
     Measures::of(payoffs.clone(), &normalise, &|_, _| 1.0)?.survey(&[], 1)
 }
 
@@ -154,6 +156,8 @@ fn resample(game: &MetaGame, seed: u64, draw: usize) -> Result<Matrix, GameError
 struct Normalise {
     range: (f64, f64),
     smoothing: f64,
+    /// Rows and columns are the same players.
+    one_population: bool,
 }
 
 impl Normalise {
@@ -167,7 +171,7 @@ impl Normalise {
         let (m, n) = (payoffs.rows(), payoffs.cols());
         let red = |row, col| count(row, col) * self.chance(payoffs.get(row, col)) + self.smoothing;
         let blue = |row, col| count(row, col) * (1.0 - self.chance(payoffs.get(row, col))) + self.smoothing;
-        if is_symmetric_game(payoffs) {
+        if self.one_population {
             return Matrix::from_fn(n, n, red);
         }
         Matrix::from_fn(m + n, m + n, |i, j| match (i < m, j < m) {
@@ -221,6 +225,7 @@ struct Measures {
     layers: Option<Layers>,
     elo: Vec<f64>,
     errors: (f64, f64),
+    one_population: bool,
 }
 
 impl Measures {
@@ -237,13 +242,13 @@ impl Measures {
         };
         let elo = elo(&normalise.wins(&payoffs, count)?)?;
         let errors = prediction_errors(&normalise.chances(&payoffs, count)?, ROTATIONS)?;
-        Ok(Self { payoffs, split, layers, elo, errors })
+        Ok(Self { payoffs, split, layers, elo, errors, one_population: normalise.one_population })
     }
 
     fn first_rotation(&self) -> f64 {
         let squares: Vec<f64> = self.split.rotations().iter().map(|value| value * value).collect();
         let total: f64 = squares.iter().sum();
-        let first = if is_symmetric_game(&self.payoffs) { 2 } else { 1 };
+        let first = if self.one_population { 2 } else { 1 };
         if total > 0.0 { squares.iter().take(first).sum::<f64>() / total } else { 0.0 }
     }
 
@@ -262,7 +267,7 @@ impl Measures {
             evolution(self).map(|found| percentiles(of(found), drawn, n))
         };
         let (rows, cols) = (self.payoffs.rows(), self.payoffs.cols());
-        let shift = if is_symmetric_game(&self.payoffs) { 0 } else { rows };
+        let shift = if self.one_population { 0 } else { rows };
         let rating = |at: usize| interval(&|measures: &Self| measures.elo[at]);
         Ok(Survey {
             rows,

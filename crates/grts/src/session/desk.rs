@@ -1,6 +1,5 @@
 //! The side of a run that changes: the store, the counters, what is told to the user, and when to stop.
 
-use super::certificate;
 use super::stage::defect;
 use crate::error::Error;
 use crate::rollout::Episode;
