@@ -6,7 +6,9 @@
 //! round is over once it has seen enough successes: against an open blue that is a fraction of its dialogues.
 
 use super::learning::negative_log_likelihood;
-use super::{Mixture, Progress, Training, TrainingLog, own_positions, returns_to_go, samples};
+use super::{
+    Diversity, Floors, Health, Mixture, Progress, Training, TrainingLog, own_positions, returns_to_go, samples,
+};
 use crate::error::Error;
 use crate::policy::{Base, Policy, View};
 use crate::rollout::{Attacker, Episode};
@@ -14,6 +16,7 @@ use grts_game::Estimate;
 use grts_game::rules::Player;
 use grts_lm::lora::Adapter;
 use grts_lm::train::{Sequence, Trainer};
+use std::sync::Arc;
 
 /// Trains attackers.
 pub struct RedOracle<'a> {
@@ -27,6 +30,10 @@ pub struct RedOracle<'a> {
     pub search_rounds: usize,
     /// Dialogues sampled in the first of them at most; each later one has half as many, since successes are rarest first.
     pub search_dialogues: usize,
+    /// Where a training ends early.
+    pub floors: Floors,
+    /// What being different earns, while it earns anything.
+    pub diversity: Option<&'a Diversity<'a>>,
 }
 
 /// Updates of a round, each on at most a batch of the dialogues that succeeded.
@@ -47,6 +54,7 @@ impl RedOracle<'_> {
         let mut trainer = self.training.trainer(None)?;
         let mut log = TrainingLog::default();
         let mut multiplier = 0.0f64;
+        let mut good = Arc::new(trainer.to_adapter().ok_or_else(super::not_an_adapter)?);
         for round in 0..self.search_rounds {
             let found = self.search(&mut trainer, round, blues, &mut log)?;
             progress(found)?;
@@ -55,7 +63,15 @@ impl RedOracle<'_> {
             let own = Policy::new("training", trainer.to_adapter().ok_or_else(super::not_an_adapter)?);
             let episodes = self.play(self.search_rounds << 16 | step, &own, blues, learning.batch)?;
             let reference = self.training.reference(&episodes.iter().map(|e| &e.red).collect::<Vec<_>>())?;
-            let credited = self.credit(&episodes, &reference, multiplier);
+            let health = Health::of(&episodes, &reference);
+            log.health.push(health);
+            if let Some(fault) = health.fault(&self.floors) {
+                log.count(&episodes);
+                log.collapsed = Some(format!("step {}: {fault}", step + 1));
+                return Ok((Adapter::clone(&good), log));
+            }
+            good = own.adapter.as_ref().map_or(good, Arc::clone);
+            let credited = self.credit(&episodes, &reference, multiplier)?;
             let (batch, kl) = samples(&episodes, Player::Red, &credited, &reference, learning.beta);
             self.training.learn(&mut trainer, &batch, step, |_, _| Ok((0.0, Vec::new())))?;
             let fluency = mean_fluency(&reference);
@@ -87,7 +103,9 @@ impl RedOracle<'_> {
         while left > 0 && found.len() < ENOUGH * learning.batch {
             let count = left.min(PART * learning.batch);
             let played = self.play(round << 16 | part, &own, blues, count)?;
-            found.extend(played.iter().filter_map(|e| Some((success(e), e.returns.filter(|r| *r > 0.0)?))));
+            let won: Vec<Episode> = played.iter().filter(|e| e.returns.is_some_and(|r| r > 0.0)).cloned().collect();
+            let factors = self.diversity.map_or_else(|| Ok(vec![1.0; won.len()]), |term| term.factors(&won))?;
+            found.extend(won.iter().zip(factors).filter_map(|(e, factor)| Some((success(e), e.returns? * factor))));
             episodes.extend(played);
             (left, part) = (left - count, part + 1);
         }
@@ -105,8 +123,8 @@ impl RedOracle<'_> {
         Ok(log.search[round])
     }
 
-    /// Return-to-go of each utterance plus the multiplier times its mean reference log-probability.
-    fn credit(&self, episodes: &[Episode], reference: &[Vec<f32>], multiplier: f64) -> Vec<Vec<f64>> {
+    /// Return-to-go of each utterance plus the multiplier times its mean reference log-probability plus what diversity earns.
+    fn credit(&self, episodes: &[Episode], reference: &[Vec<f32>], multiplier: f64) -> Result<Vec<Vec<f64>>, Error> {
         let credit = |(episode, reference): (&Episode, &Vec<f32>)| {
             let mut at = 0;
             let spoken = episode.red.spoken.iter();
@@ -119,7 +137,12 @@ impl RedOracle<'_> {
                 })
                 .collect()
         };
-        episodes.iter().zip(reference).map(credit).collect()
+        let mut credited: Vec<Vec<f64>> = episodes.iter().zip(reference).map(credit).collect();
+        if let Some(diversity) = self.diversity {
+            let earned = diversity.bonus(episodes)?;
+            credited.iter_mut().flatten().zip(earned.iter().flatten()).for_each(|(sum, bonus)| *sum += bonus);
+        }
+        Ok(credited)
     }
 }
 

@@ -10,14 +10,16 @@ mod quick;
 pub(crate) mod ranges;
 mod settings;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use toml::Table;
 use toml::de::DeTable;
 
-pub use settings::{Base, Blue, Budget, Evaluation, Game, Learning, Method, Model, Probe, Red, Solver};
+pub use settings::{
+    Base, Blue, Budget, Embedder, Evaluation, Game, Learning, Method, Model, Probe, Red, RedDiversity, Semantic, Solver,
+};
 
 use crate::error::Error;
 use document::Document;
@@ -36,6 +38,8 @@ pub struct Scenario {
     pub method: Method,
     /// `[base]`
     pub base: Base,
+    /// `[semantic]`
+    pub semantic: Semantic,
     /// `[game]`
     pub game: Game,
     /// `[solver]`
@@ -97,7 +101,12 @@ impl Scenario {
         let mut settings = defaults()?;
         document.overlay("", given, document.template, &mut settings)?;
         let mut scenario = from_table(settings, document.origin)?;
-        scenario.base.model = located(scenario.base.model, document.origin)?;
+        if let Model::Directory(path) = &mut scenario.base.model {
+            *path = located(path, document.origin)?;
+        }
+        if let Embedder::Directory(path) = &mut scenario.semantic.embedder {
+            *path = located(path, document.origin)?;
+        }
         Ok(scenario)
     }
 
@@ -152,12 +161,11 @@ fn from_table(table: Table, origin: &Path) -> Result<Scenario, Error> {
 }
 
 /// Makes a model's path independent of the working directory, so that a run can be resumed anywhere.
-fn located(model: Model, origin: &Path) -> Result<Model, Error> {
-    let Model::Directory(path) = model else { return Ok(model) };
+fn located(path: &Path, origin: &Path) -> Result<PathBuf, Error> {
     let beside = origin.parent().unwrap_or(Path::new("")).join(path);
     let absolute = std::path::absolute(&beside).map_err(|e| Error::io("locate", &beside, e))?;
     match absolute.to_str() {
-        Some(_) => Ok(Model::Directory(absolute)),
+        Some(_) => Ok(absolute),
         None => Err(Error::Model {
             path: absolute,
             problem: "the path is not valid UTF-8 and cannot be written to `run.toml`".to_owned(),

@@ -6,10 +6,12 @@
 
 mod arena;
 mod desk;
+mod diversity;
 mod evaluation;
 mod stage;
 
 pub use desk::{Reporter, Status};
+pub use diversity::{Diversity, Strategy};
 pub use evaluation::{CellReport, Evaluation, EvaluationSettings, evaluate};
 
 use crate::error::Error;
@@ -74,6 +76,7 @@ fn config(stage: &Stage) -> Config {
     let order = grts_game::solver::Order::Alternating;
     match stage.scenario.method {
         Method::Psro => Config { order, ..Config::psro(solver.iterations, solver.epsilon) },
+        Method::Grts => Config { order, ..Config::grts(solver.iterations, solver.epsilon) },
         Method::FictitiousPlay => Config { order, ..Config::fictitious_play(solver.iterations, solver.epsilon) },
         Method::SelfPlay => Config { order, ..Config::self_play(solver.iterations, solver.epsilon) },
         Method::SingleAttacker => Config::single_attacker(),
