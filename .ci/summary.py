@@ -81,7 +81,7 @@ def summary(value):
     number(found["reference_value"], "reference_value", 0, 1)
     number(found["h_min"], "h_min", 0, 1)
     exploitability = members(found["exploitability"], {"restricted", "probe"}, "exploitability")
-    number(exploitability["restricted"], "exploitability.restricted", 0, 1)
+    estimate(exploitability["restricted"], "exploitability.restricted", 0, 1)
     probe = members(exploitability["probe"], {"red_gain", "blue_gain"}, "exploitability.probe")
     for key, gain in probe.items():
         estimate(gain, f"exploitability.probe.{key}", -2, 2)

@@ -1,9 +1,10 @@
-"""Fixtures of `grts-game` from OpenSpiel: curves of fictitious play on poker, and Elo ratings; and PSRO on the clock.
+"""Fixtures of `grts-game` from OpenSpiel: curves of fictitious play on poker, Elo ratings, α-rank; and PSRO on the clock.
 
     python known_games.py fixtures ../../crates/grts-game/tests/fixtures/open_spiel.json
+    python known_games.py alpha-rank ../../crates/grts-game/tests/fixtures/alpha_rank.json
     python known_games.py psro leduc 60
 
-Needs `open_spiel==2.0.2`; `psro` also `cvxpy` and `ecos`, which its solver of matrix games calls. Best responses and NashConv are OpenSpiel's own; the mixture of the responses so far is made here, by
+Needs `open_spiel==2.0.2`, α-rank also numpy and scipy; `psro` also `cvxpy` and `ecos`, which its solver of matrix games calls. Best responses and NashConv are OpenSpiel's own; the mixture of the responses so far is made here, by
 the reach of each player's own actions, since a mixture of whole policies is what the loop of `grts` mixes. Where several
 actions are best within 1e-6 the first one is taken: OpenSpiel lets rounding decide.
 """
@@ -105,6 +106,39 @@ def elo_cases():
     return {"smoothing": options.smoothing_factor, "cases": cases}
 
 
+def alpha_rank_cases():
+    """Stationary distributions of OpenSpiel's α-rank: two populations, one population, and an infinite α.
+
+    For the last OpenSpiel plays losing steps with a small probability, so its answer is off by about as much, and it
+    takes ties for ½ where a finite α tends to 1/m: those games have no ties.
+    """
+    import types
+
+    import numpy as np
+
+    # It draws, and would want matplotlib.
+    sys.modules["open_spiel.python.egt.alpharank_visualizer"] = types.ModuleType("alpharank_visualizer")
+    from open_spiel.python.egt import alpharank
+
+    draw = np.random.default_rng(3)
+    tied = np.array([[0.0, 1.0, 1.0], [1.0, 0.0, 0.5], [0.5, 0.5, 0.5]])
+    two = [draw.uniform(-1, 1, shape) for shape in [(2, 2), (3, 5), (6, 4)]] + [tied]
+    noise = [draw.uniform(-1, 1, (n, n)) for n in (3, 8, 20)]
+    rps = np.array([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]])
+    one = [x - x.T for x in noise] + [rps]
+    cases = []
+    for payoffs, tables, kind in [(x, [x, -x], "pairs") for x in two] + [(x, [x], "population") for x in one]:
+        answers = []
+        for alpha, m in [(0.1, 50), (1.0, 10), (5.0, 50), (30.0, 5)]:
+            mass = alpharank.compute(tables, m=m, alpha=alpha)[2]
+            answers.append({"alpha": alpha, "population": m, "mass": mass.tolist()})
+        if payoffs is not tied:
+            mass = alpharank.compute(tables, use_inf_alpha=True, inf_alpha_eps=1e-11)[2]
+            answers.append({"alpha": None, "population": 50, "mass": mass.tolist()})
+        cases.append({"kind": kind, "payoffs": payoffs.tolist(), "answers": answers})
+    return cases
+
+
 def fixtures(path):
     curves = {name: uniform_curve(*settings) for name, settings in CURVES.items()}
     with open(path, "w", encoding="utf-8") as file:
@@ -116,19 +150,18 @@ def psro(name, length):
     """PSRO with exact oracles, exact payoffs and Nash meta-strategies, made of OpenSpiel's fastest parts.
 
     Best responses and payoffs are its C++ ones, matrix games go to its `lp_solver`, and payoffs are cached. Its own
-    `psro_v2` samples payoffs and mixes policies in Python, which is slower.
+    `psro_v2` samples payoffs and mixes policies in Python, which is slower. The clock counts CPU seconds.
     """
     from open_spiel.python.algorithms import lp_solver
 
     game = pyspiel.load_game(CURVES[name][0])
-    begun = time.perf_counter()
+    begun = time.process_time()
     sets = information_sets(game)
     start = [{k: {a: 1 / len(acts) for a in acts} for k, (acts, _) in s.items()} for s in sets]
-    populations, plans = [[start[0]], [start[1]]], [[plan(s, p)] for s, p in zip(sets, start)]
+    tables, plans = [[tabular([p])] for p in start], [[plan(s, p)] for s, p in zip(sets, start)]
     payoffs = {}
     for iteration in range(length + 1):
-        tables = [[tabular([p]) for p in population] for population in populations]
-        size = [len(population) for population in populations]
+        size = [len(population) for population in tables]
         for i in range(size[0]):
             for j in range(size[1]):
                 if (i, j) not in payoffs:
@@ -144,15 +177,24 @@ def psro(name, length):
             mixed.append(behaviour(sets[side], total))
         mixture = tabular(mixed)
         if iteration % 10 == 0 or iteration == length:
-            spent = time.perf_counter() - begun
+            spent = time.process_time() - begun
             print(f"{iteration:5}  {pyspiel.nash_conv(game, mixture):.6f}  {spent:9.2f} s", flush=True)
         for side in range(2):
             best = first_best(game, side, mixture)
-            populations[side].append({key: {best[key]: 1.0} for key in sets[side]})
-            plans[side].append(plan(sets[side], populations[side][-1]))
+            pure = {key: {best[key]: 1.0} for key in sets[side]}
+            tables[side].append(tabular([pure]))
+            plans[side].append(plan(sets[side], pure))
+
+
+def alpha_rank(path):
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(alpha_rank_cases(), file)
+        file.write("\n")
 
 
 if sys.argv[1] == "fixtures":
     fixtures(sys.argv[2])
+elif sys.argv[1] == "alpha-rank":
+    alpha_rank(sys.argv[2])
 else:
     psro(sys.argv[2], int(sys.argv[3]))

@@ -3,14 +3,15 @@
 //! The tests hold the short curves; this is for the long ones, and for the time that `xtask/golden/known_games.py` is
 //! compared with. Everything that is played here is exact.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
-use grts_game::exact::families::{blotto, game_of_skill};
+use grts_game::exact::families::{blotto, blotto_by_margin, game_of_skill};
 use grts_game::exact::matrix_game::MatrixGame;
 use grts_game::exact::poker::{Kuhn, Leduc};
 use grts_game::exact::sequence_form::{SequenceForm, SequenceGame};
 use grts_game::solver::{self, Config, Iteration, Observer, StopReason};
-use grts_game::{Matrix, Player};
+use grts_game::{Matrix, MetaSolver, Player};
 use std::time::Instant;
 
 /// `cargo xtask known-games`
@@ -19,8 +20,8 @@ pub struct Settings {
     /// Which game
     game: Game,
     /// How populations become meta-strategies
-    #[arg(long, default_value = "nash")]
-    meta_strategy: Rule,
+    #[arg(long, default_value = "nash", value_parser = PossibleValuesParser::new(MetaSolver::ALL.map(MetaSolver::name)))]
+    meta_strategy: String,
     /// Iterations at most
     #[arg(long, default_value_t = 250)]
     iterations: usize,
@@ -36,14 +37,9 @@ enum Game {
     Blotto3,
     Blotto4,
     Blotto5,
+    Margin4,
+    Margin5,
     Skill1000,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Rule {
-    Nash,
-    Uniform,
-    Latest,
 }
 
 /// Prints as the loop goes.
@@ -74,12 +70,8 @@ impl Observer for Printer {
 }
 
 pub fn run(settings: &Settings) -> Result<()> {
-    let iterations = settings.iterations + 1;
-    let config = match settings.meta_strategy {
-        Rule::Nash => Config::psro(iterations, 1e-9),
-        Rule::Uniform => Config::fictitious_play(iterations, 1e-9),
-        Rule::Latest => Config::self_play(iterations, 1e-9),
-    };
+    let meta_strategy = MetaSolver::named(&settings.meta_strategy).context("clap has refused every other name")?;
+    let config = Config { meta_strategy, ..Config::psro(settings.iterations + 1, 1e-9) };
     println!("   at  NashConv                  seconds");
     let mut printer = Printer { begun: Instant::now(), every: settings.every.max(1), last: None };
     match settings.game {
@@ -88,6 +80,8 @@ pub fn run(settings: &Settings) -> Result<()> {
         Game::Blotto3 => matrix(blotto(10, 3)?, &config, &mut printer)?,
         Game::Blotto4 => matrix(blotto(10, 4)?, &config, &mut printer)?,
         Game::Blotto5 => matrix(blotto(10, 5)?, &config, &mut printer)?,
+        Game::Margin4 => matrix(blotto_by_margin(10, 4)?, &config, &mut printer)?,
+        Game::Margin5 => matrix(blotto_by_margin(10, 5)?, &config, &mut printer)?,
         Game::Skill1000 => matrix(game_of_skill(1000, 0)?, &config, &mut printer)?,
     }
     printer.last.iter().for_each(|record| printer.print(record));

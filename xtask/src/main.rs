@@ -4,6 +4,7 @@
 
 mod bench_nash;
 mod bench_peers;
+mod check_exchange;
 mod compare_oracles;
 mod cuda_check;
 mod known_games;
@@ -25,6 +26,8 @@ enum Task {
     BenchNash(bench_nash::Settings),
     /// Measure the language engine beside PyTorch, transformers with peft, and llama.cpp.
     BenchPeers(bench_peers::Settings),
+    /// Open the files of `grts` in numpy, pandas, Gambit and OpenSpiel, and theirs in `grts`.
+    CheckExchange,
     /// Build with CUDA, whose compiler and libraries are fetched once; no GPU is needed.
     CudaCheck(cuda_check::Settings),
     /// Compare diversity terms under a weak oracle on games with known payoffs.
@@ -41,6 +44,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::BenchNash(settings) => bench_nash::run(&settings),
         Task::BenchPeers(settings) => bench_peers::run(&settings),
+        Task::CheckExchange => check_exchange::run(),
         Task::CudaCheck(settings) => cuda_check::run(&settings),
         Task::CompareOracles(settings) => compare_oracles::run(&settings),
         Task::KnownGames(settings) => known_games::run(&settings),

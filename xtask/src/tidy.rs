@@ -27,9 +27,28 @@ const FOREIGN_TO_GAMES: [&str; 12] = [
 ];
 
 /// Modules of `grts`, each of which may import only those to its left.
-const MODULES: [&str; 20] = [
-    "error", "exchange", "world", "twin", "scenario", "store", "geometry", "summary", "policy", "models", "bench",
-    "export", "generate", "judge", "semantic", "rollout", "measure", "oracle", "session", "lib",
+const MODULES: [&str; 21] = [
+    "error",
+    "exchange",
+    "world",
+    "twin",
+    "scenario",
+    "store",
+    "meta_game",
+    "geometry",
+    "summary",
+    "policy",
+    "models",
+    "bench",
+    "export",
+    "generate",
+    "judge",
+    "semantic",
+    "rollout",
+    "measure",
+    "oracle",
+    "session",
+    "lib",
 ];
 
 /// Modules of `grts` that see plain values only.

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use grts::models::{Device, Dtype};
 use grts::scenario::Method;
 use grts_game::MetaSolver;
+use grts_game::rules::Player;
 use std::path::PathBuf;
 
 /// The largest integer that TOML, and so `run.toml`, can hold.
@@ -43,9 +44,11 @@ pub enum Command {
     Resume(Resume),
     /// Measure the final blue of a finished run again, with fresh dialogues
     Eval(Eval),
+    /// Attack or defend against a finished run with fresh learners that never saw it
+    Probe(Probe),
     /// Continue a text with a model or adapter, to try it by hand
     Generate(Generate),
-    /// Write a model with an adapter merged in, for programs that know no adapters
+    /// Write a model with an adapter merged in, or the payoffs of a run, for other programs
     Export(Export),
     /// Measure how fast a model decodes, reads and learns here
     Bench(Bench),
@@ -132,6 +135,42 @@ pub struct Eval {
     pub json: bool,
 }
 
+/// Arguments of `grts probe`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  grts probe runs/meridian-1a2b3c4d                       three fresh attackers against the final blue
+  grts probe runs/meridian-1a2b3c4d --against red --seeds 1
+The exploiters learn from the base with seeds and settings of their own; the strongest is measured again on dialogues that
+did not choose it. Their gain is a lower bound of exploitability. Adapters are kept below the run's `policies/`, and the
+same command goes on after Ctrl-C.")]
+pub struct Probe {
+    /// Directory of a finished run
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// Side whose final mixture is exploited
+    #[arg(long, value_name = "SIDE", default_value = "blue")]
+    pub against: Side,
+    /// Exploiters to train
+    #[arg(long, value_name = "K", default_value_t = 3, value_parser = value_parser!(u64).range(1..=1000))]
+    pub seeds: u64,
+    /// Budget of each: so many times the steps and searched dialogues of the solver's own responses
+    #[arg(long, value_name = "B", default_value_t = 2.0, value_parser = budget)]
+    pub budget: f64,
+    /// Seed of all that is drawn
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u64).range(..=LARGEST_SEED))]
+    pub seed: u64,
+    /// Fresh dialogues that measure the value and the strongest
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = value_parser!(u64).range(2..=LARGEST_COUNT))]
+    pub dialogues: u64,
+    /// Where models compute: `cpu`, `cuda` or `cuda:N`
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: Device,
+    /// Print one JSON object instead of the table
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Arguments of `grts generate`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -187,9 +226,13 @@ pub struct Generate {
 Examples:
   grts export builtin --adapter runs/a/policies/blue-1 --merged --out hardened
   grts export runs/a --policy blue-1 --merged --out hardened
-The directory is in Hugging Face layout, with weights in float32. Nothing is written over.")]
+  grts export runs/a --meta-game game.npz
+A model is written in Hugging Face layout, with weights in float32. A meta-game is written in the format of the file's
+ending: .npz holds payoffs, counts, variances, 95 % intervals, the policies' names and, of a finished run, their final
+mixtures; .csv and .parquet hold a line `row,col,mean,n,sd,low,high` for each entry; .nfg (Gambit) and .npy hold payoffs.
+Nothing is written over.")]
 pub struct Export {
-    /// Directory in Hugging Face layout, `builtin`, or a hub id; with `--policy`, the directory of a run
+    /// Directory in Hugging Face layout, `builtin`, or a hub id; with `--policy` or `--meta-game`, the directory of a run
     #[arg(value_name = "MODEL|RUN")]
     pub model: String,
     /// Adapter in PEFT layout
@@ -199,11 +242,14 @@ pub struct Export {
     #[arg(long, value_name = "ID")]
     pub policy: Option<String>,
     /// Write whole weights with the adapter in them
-    #[arg(long, required = true)]
+    #[arg(long, required_unless_present = "meta_game")]
     pub merged: bool,
-    /// New directory
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
+    /// New directory of the model
+    #[arg(long, value_name = "DIR", required_unless_present = "meta_game")]
+    pub out: Option<PathBuf>,
+    /// Write the payoffs of the run to this new file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["merged", "out", "adapter", "policy"])]
+    pub meta_game: Option<PathBuf>,
     /// Print one JSON object instead of a line
     #[arg(long)]
     pub json: bool,
@@ -251,7 +297,7 @@ Examples:
   grts geometry game.npz                        a game in any format of `grts nash`
 Reads payoffs only: no model is loaded and nothing is played. Intervals are bootstrap intervals: they show how far a
 measure moves with the payoffs' sampling error, and they are no bounds. A file has them if it says how each payoff was
-sampled (`n,sd` in a .csv, `count` and `variance` in a .npz); sampled payoffs that all lie in 0 to 1 count as shares.")]
+sampled (`n`, `sd` in a .csv or .parquet, `count` and `variance` in a .npz); sampled payoffs that all lie in 0 to 1 count as shares.")]
 pub struct Geometry {
     /// Run directory, or a file with a game
     #[arg(value_name = "RUN|FILE")]
@@ -274,8 +320,9 @@ Examples:
   grts nash game.npy                                  numpy's array of payoffs to the row player
   grts nash game.nfg --solver max_entropy_nash --json
 Formats by ending: .npy, .npz (`payoff`, or the only array), .csv (a matrix of numbers, or lines `row,col,mean`),
-.nfg (Gambit's payoff form). The column player receives the negative payoffs.
-NashConv, `exploitability` in the JSON, is what both players together could gain; OpenSpiel's figure is half of it.
+.parquet (columns `row`, `col`, `mean`), .nfg (Gambit's payoff form). The column player receives the negative payoffs.
+NashConv, `exploitability` in the JSON, is what both players together could gain; OpenSpiel's figure is half of it. If the
+file says how payoffs were sampled (`n,sd`; `count` and `variance`), its interval in the true game is printed too (`sampled`).
 `seconds` is the time of the solution alone. All but the Nash solvers stop short of an equilibrium, and NashConv says how far.")]
 pub struct Nash {
     /// File with a game
@@ -298,6 +345,11 @@ fn temperature(text: &str) -> Result<f32, String> {
     number.ok_or_else(|| "a number of at least 0 is needed".to_owned())
 }
 
+fn budget(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|b| (0.01..=1000.0).contains(b));
+    number.ok_or_else(|| "a number from 0.01 to 1000 is needed".to_owned())
+}
+
 fn probability(text: &str) -> Result<f32, String> {
     let number = text.parse::<f32>().ok().filter(|p| *p > 0.0 && *p <= 1.0);
     number.ok_or_else(|| "a number above 0 and at most 1 is needed".to_owned())
@@ -317,6 +369,24 @@ impl From<DtypeName> for Dtype {
         match name {
             DtypeName::F32 => Self::F32,
             DtypeName::Bf16 => Self::Bf16,
+        }
+    }
+}
+
+/// The sides as they are typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Side {
+    /// The defender: fresh attackers are trained
+    Blue,
+    /// The attackers: fresh defenders are trained
+    Red,
+}
+
+impl From<Side> for Player {
+    fn from(side: Side) -> Self {
+        match side {
+            Side::Blue => Self::Blue,
+            Side::Red => Self::Red,
         }
     }
 }

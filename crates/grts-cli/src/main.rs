@@ -13,6 +13,7 @@ mod generate;
 mod geometry;
 mod nash;
 mod output;
+mod probe;
 mod progress;
 mod resume;
 mod signals;
@@ -37,6 +38,7 @@ fn obey(command: &Command) -> u8 {
         Command::Solve(arguments) => solve::run(arguments),
         Command::Resume(arguments) => resume::run(arguments),
         Command::Eval(arguments) => eval::run(arguments),
+        Command::Probe(arguments) => probe::run(arguments),
         Command::Generate(arguments) => generate::run(arguments),
         Command::Export(arguments) => export::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),

@@ -138,13 +138,13 @@ impl Pace {
     }
 }
 
-/// `eta 1:40 | value 0.312 | gap 0.104 | ASR 0.412`, without what is not known yet.
+/// `eta 1:40 | value 0.312 | gap at most 0.104 | ASR 0.412`, without what is not known yet.
 fn numbers(status: &Status, left: Option<Duration>) -> String {
     let number = |name, value: Option<f64>| value.map(|v| format!("{name} {v:.3}"));
     let parts = [
         left.map(|left| format!("eta {}", clock(left))),
         number("value", status.value),
-        number("gap", status.gap),
+        number("gap at most", status.gap),
         number("ASR", status.asr),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(" | ")

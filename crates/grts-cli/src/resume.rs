@@ -19,12 +19,12 @@ pub fn run(arguments: &Resume) -> Result<(), Error> {
 /// Plays an open run to its end and prints its result.
 pub fn to_the_end(run: RunDir, device: Device, json: bool) -> Result<(), Error> {
     let path = run.path().to_owned();
-    let interrupt = signals::flag_on_ctrl_c()?;
+    let interrupt = signals::flag_on_ctrl_c("`grts resume`")?;
     let mut progress = Progress::on_stderr();
     progress.say(&format!("run directory `{}`", path.display()));
     let played = session::run(run, device, &interrupt, &mut progress);
     progress.close();
-    let summary = played?;
+    let outcome = played?;
     let hint = format!("the result is also in `{}`", path.join("summary.json").display());
-    output::result(&summary, json, || table::of_summary(&summary, &path), &hint)
+    output::result(&outcome.summary, json, || table::of_outcome(&outcome, &path), &hint)
 }

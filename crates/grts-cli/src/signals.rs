@@ -13,15 +13,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Exit code after Ctrl-C: 128 + SIGINT, as shells report it.
 pub const INTERRUPTED: u8 = 130;
 
-/// A flag that the first Ctrl-C sets; the second ends the process at once.
-pub fn flag_on_ctrl_c() -> Result<Arc<AtomicBool>, Error> {
+/// A flag that the first Ctrl-C sets; the second ends the process at once. `again` is what goes on with the work.
+pub fn flag_on_ctrl_c(again: &str) -> Result<Arc<AtomicBool>, Error> {
     let flag = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&flag);
+    let sentence = format!("stopping at the next step; Ctrl-C again stops at once, and {again} goes on either way");
     on_ctrl_c(move || {
         if seen.swap(true, Ordering::Relaxed) {
             process::exit(INTERRUPTED.into());
         }
-        say("stopping at the next step; Ctrl-C again stops at once, and `grts resume` goes on either way");
+        say(&sentence);
     })?;
     Ok(flag)
 }

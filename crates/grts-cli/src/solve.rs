@@ -47,6 +47,7 @@ fn settings(arguments: &Solve) -> Result<Scenario, Error> {
     if let Some(iterations) = arguments.iterations.and_then(|n| usize::try_from(n).ok()) {
         scenario.solver.iterations = iterations;
     }
+    scenario.agree(arguments.scenario.as_deref().unwrap_or(Path::new("the built-in scenario")))?;
     Ok(scenario)
 }
 

@@ -5,10 +5,11 @@
 //! with `h_min` by eye. The table leaves out sample sizes; `--json` has everything.
 
 use grts::semantic::SMALLEST_BLEU;
-use grts::session::{CellReport, Diversity, Evaluation};
-use grts::summary::{BlueReport, Summary};
+use grts::session::{CellReport, Diversity, Evaluation, ProbeReport};
+use grts::summary::{BlueReport, Outcome, Summary};
 use grts_game::Estimate;
 use grts_game::geometry::Survey;
+use grts_game::rules::Player;
 use grts_game::solver::StopReason;
 use std::path::Path;
 
@@ -16,7 +17,8 @@ use std::path::Path;
 const HOTTEST: usize = 10;
 
 /// The final table of a run at `path`, with what can be typed next.
-pub fn of_summary(summary: &Summary, path: &Path) -> String {
+pub fn of_outcome(outcome: &Outcome, path: &Path) -> String {
+    let summary = &outcome.summary;
     let (initial, last) = (&summary.blue.initial, &summary.blue.r#final);
     let mut blue = vec![Row::head("BLUE", ["before", "after"])];
     blue.extend(measures(summary.h_min).into_iter().map(|(name, of, note)| {
@@ -31,7 +33,7 @@ pub fn of_summary(summary: &Summary, path: &Path) -> String {
         "{}\n\n{}\n{}\n{}\n{next}",
         header(summary),
         aligned(&blue),
-        aligned(&game(summary)),
+        aligned(&game(outcome)),
         aligned(&red(summary))
     )
 }
@@ -92,6 +94,38 @@ fn diversity(of: &Diversity) -> Vec<Row<1>> {
     rows
 }
 
+/// The table of `grts probe`.
+pub fn of_probe(report: &ProbeReport) -> String {
+    let (learners, measure) = match report.against {
+        Player::Blue => ("attackers", "attack success"),
+        Player::Red => ("defenders", "attacks let through"),
+    };
+    let mut rows = vec![Row::head("EXPLOITERS", [measure])];
+    rows.extend(report.exploiters.iter().map(|e| {
+        let note = format!("{} steps, rate {:.1e}, beta {:.3}", e.steps, e.learning_rate, e.beta);
+        let note = e.rejected.as_ref().map_or(note.clone(), |reason| format!("{note}; does not count: {reason}"));
+        Row::new(e.id.clone(), [shares(e.returns)], &note)
+    }));
+    rows.extend([Row::head("", [""]), Row::head("MEASURED AGAIN", [""])]);
+    rows.push(Row::new("value", [shares(report.value)], "red's return between the final mixtures"));
+    match &report.strongest {
+        Some(strongest) => rows.extend([
+            Row::new("strongest", [shares(strongest.returns)], &strongest.id),
+            Row::new("gain", [signed(strongest.gain)], "over the value; a lower bound of exploitability"),
+        ]),
+        None => rows.push(Row::new("strongest", ["none".to_owned()], "every exploiter broke its constraint")),
+    }
+    if let Some(scripted) = &report.scripted {
+        let tries = format!("{} dialogues of the whole red population, one of which succeeds", scripted.tries);
+        rows.extend([
+            Row::new("hottest cell", [shares(scripted.worst_cell_asr)], WORST),
+            Row::new(format!("best of {}", scripted.tries), [shares(scripted.best_of_asr)], &tries),
+        ]);
+    }
+    let (budget, seed) = (report.budget, report.seed);
+    format!("run `{}`, fresh {learners} with {budget} times the budget, seed {seed}\n\n{}", report.run, aligned(&rows))
+}
+
 /// Layers of the spinning top that `grts geometry` lists.
 const LAYERS: usize = 12;
 
@@ -108,6 +142,7 @@ pub fn of_survey(survey: &Survey) -> String {
             [survey.effective_diversity.map_or_else(too_many, shares)],
             "of the equilibrium",
         ),
+        Row::new("α-rank's support", [whole(survey.alpha_rank_support)], "agents that evolution goes on playing"),
         Row::new("Elo's error", [shares(survey.elo_error)], "mean error of the chances that ratings predict"),
         Row::new("mElo's error", [shares(survey.melo_error)], "the same with one rotation more"),
         Row::new("red's hull", [shares(survey.red.area)], &dimensions("red", survey.red.dimension)),
@@ -120,14 +155,13 @@ pub fn of_survey(survey: &Survey) -> String {
         let note = format!("{} agents; mean performance against the other layers", grouped(layer.size as u64));
         Row::new(format!("  layer {}", at + 1), [format!("{:+.3}", layer.strength)], &note)
     }));
-    rows.extend([Row::head("", [""]), Row::head("ELO", [""])]);
-    for (side, ratings) in [("red", &survey.red_elo), ("blue", &survey.blue_elo)] {
-        rows.extend(
-            ratings
-                .iter()
-                .enumerate()
-                .map(|(at, of)| Row::new(format!("  {side} {at}"), [estimate(*of, |x| format!("{x:.0}"))], "")),
-        );
+    let mut policies = vec![Row::head("", ["", ""]), Row::head("POLICIES", ["Elo", "α-rank mass"])];
+    let sides = [("red", &survey.red_elo, &survey.red_alpha_rank), ("blue", &survey.blue_elo, &survey.blue_alpha_rank)];
+    for (side, ratings, masses) in sides {
+        policies.extend(ratings.iter().enumerate().map(|(at, rating)| {
+            let mass = masses.get(at).map_or_else(too_many, |mass| shares(*mass));
+            Row::new(format!("  {side} {at}"), [estimate(*rating, |x| format!("{x:.0}")), mass], "")
+        }));
     }
     let size =
         format!("{} red by {} blue policies, {} agents", survey.rows, survey.cols, grouped(survey.agents as u64));
@@ -135,7 +169,7 @@ pub fn of_survey(survey: &Survey) -> String {
         0 => "no intervals".to_owned(),
         draws => format!("bootstrap intervals of {draws} draws"),
     };
-    format!("{size}; {intervals}\n\n{}", aligned(&rows))
+    format!("{size}; {intervals}\n\n{}{}", aligned(&rows), aligned(&policies))
 }
 
 fn too_many() -> String {
@@ -183,7 +217,7 @@ fn header(summary: &Summary) -> String {
     )
 }
 
-fn game(summary: &Summary) -> Vec<Row<1>> {
+fn game(Outcome { summary, likely_regret }: &Outcome) -> Vec<Row<1>> {
     let probe = &summary.exploitability.probe;
     vec![
         Row::head("GAME", [""]),
@@ -194,9 +228,10 @@ fn game(summary: &Summary) -> Vec<Row<1>> {
         Row::new("blue could gain", [signed(probe.blue_gain)], "by a fresh defender; a lower bound of exploitability"),
         Row::new(
             "inside the matrix",
-            [plain(summary.exploitability.restricted)],
-            "zero by construction, no evidence of safety",
+            [shares(summary.exploitability.restricted)],
+            "by policies of this run; 95 % certain, no evidence of safety",
         ),
+        Row::new("  by bootstrap", [shares(*likely_regret)], "the same from all dialogues; likely, not guaranteed"),
     ]
 }
 

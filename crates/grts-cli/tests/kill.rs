@@ -33,6 +33,9 @@ iterations = 2
 epsilon = 0.0
 entry_dialogues = 8
 gain_dialogues = 8
+[certify]
+epsilon = 0.0
+dialogues = 600
 [red]
 search_rounds = 2
 search_dialogues = 32
@@ -52,7 +55,13 @@ open_dialogues = 20
 grid_paraphrases = 2
 ";
 
+/// The same with an adapter for each of two seats, of which either may speak in any turn.
+fn team_scenario() -> String {
+    SCENARIO.replace("h_min = 0.02", "h_min = 0.02\nred_team = 2\nschedule = 'drawn'")
+}
+
 const KILLS: u32 = 20;
+const TEAM_KILLS: u32 = 8;
 /// The longest life of a process that will be killed, in durations of the reference: longer than its longest unit.
 const LONGEST_LIFE: f64 = 0.7;
 const SHORTEST_LIFE: Duration = Duration::from_millis(5);
@@ -73,12 +82,15 @@ struct Reference {
 
 fn reference() -> &'static Reference {
     static REFERENCE: OnceLock<Reference> = OnceLock::new();
-    REFERENCE.get_or_init(|| {
-        let desk = Desk::new();
+    REFERENCE.get_or_init(|| Reference::of(&Desk::new()))
+}
+
+impl Reference {
+    fn of(desk: &Desk) -> Self {
         let start = Instant::now();
         desk.play(desk.solve("run"));
-        Reference { duration: start.elapsed(), end: desk.end("run") }
-    })
+        Self { duration: start.elapsed(), end: desk.end("run") }
+    }
 }
 
 /// One test at a time, because instants are shares of the duration that the reference had by itself.
@@ -94,8 +106,12 @@ struct Desk {
 
 impl Desk {
     fn new() -> Self {
+        Self::with(SCENARIO)
+    }
+
+    fn with(scenario: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join("kill.toml"), SCENARIO).unwrap();
+        fs::write(directory.path().join("kill.toml"), scenario).unwrap();
         Self { directory }
     }
 
@@ -197,26 +213,46 @@ fn two_runs_with_one_seed_agree() {
     assert_ne!(other.summary["tokens"], reference.end.summary["tokens"]);
 }
 
-#[test]
-fn twenty_kills_change_nothing() {
-    let _alone = alone();
-    let reference = reference();
-    let desk = Desk::new();
+/// Kills runs until `kills` have hit, each run ending as the reference did; returns the numbers of policies that runs were
+/// killed at.
+fn survives(desk: &Desk, reference: &Reference, kills: u32) -> BTreeSet<usize> {
     let mut lives = lives(reference.duration);
-    let (mut kills, mut runs) = (0, 0);
+    let (mut hits, mut runs) = (0, 0);
     let mut reached = BTreeSet::new();
-    while kills < KILLS {
+    while hits < kills {
         runs += 1;
         let run = format!("run-{runs}");
-        while kills < KILLS && desk.kill(&run, lives.next().unwrap()) {
-            kills += 1;
+        while hits < kills && desk.kill(&run, lives.next().unwrap()) {
+            hits += 1;
             reached.insert(desk.num_policies(&run));
         }
         // One that has finished takes this for a request to print its result again.
         desk.play(desk.go_on(&run));
-        assert_eq!(desk.end(&run), reference.end, "run {runs}, after {kills} kills in all");
+        assert_eq!(desk.end(&run), reference.end, "run {runs}, after {hits} kills in all");
     }
-    assert!(reached.len() >= 3, "every kill fell on one part of the run: {reached:?} policies in {runs} runs");
+    reached
+}
+
+#[test]
+fn twenty_kills_change_nothing() {
+    let _alone = alone();
+    let reached = survives(&Desk::new(), reference(), KILLS);
+    assert!(reached.len() >= 3, "every kill fell on one part of the run: {reached:?} policies");
+}
+
+#[test]
+fn a_team_survives_kills_too() {
+    let _alone = alone();
+    let scenario = team_scenario();
+    let reference = Reference::of(&Desk::with(&scenario));
+    assert_ne!(reference.end.digest, self::reference().end.digest);
+    let desk = Desk::with(&scenario);
+    survives(&desk, &reference, TEAM_KILLS);
+    for (policy, seats) in [("red-1", true), ("probe-red-final", true), ("blue-1", false)] {
+        let policy = desk.path("run-1/policies").join(policy);
+        assert_eq!(policy.join("seat-1/adapter_config.json").exists(), seats);
+        assert_eq!(policy.join("adapter_config.json").exists(), !seats);
+    }
 }
 
 /// Creation takes milliseconds of a run, so kills over all of it seldom fall here.

@@ -1,12 +1,13 @@
 //! What `docs/benchmarks.md` says about sampled games: do the claims hold, and what do they cost?
 //!
 //! `cargo run --release -p grts-game --example sampling -- claims 10000` plays synthetic games of known truth and looks at
-//! every certificate after every round; `-- cost 10` compares allocations over 10 seeds. Prints Markdown.
+//! every certificate after every round; `-- cost 10` compares allocations over 10 seeds (`-- cost 10 0.05` at that ε only),
+//! `-- profile 10` those that a run can choose between for the profile it ends with. Prints Markdown.
 
 #[path = "../tests/known_truth/mod.rs"]
 mod known_truth;
 
-use grts_game::sampling::{Certifier, Deviation, Draw, Region};
+use grts_game::sampling::{Allocation, Certifier, Deviation, Draw, Region};
 use grts_game::stream::pick;
 use grts_game::{Equilibrium, Estimate, MetaGame, Player, nash};
 use known_truth::{FAMILIES, Family, Trial, Truth, rng};
@@ -15,14 +16,19 @@ use rand_core::Rng;
 const DELTA: f64 = 0.05;
 /// Dialogues an entry gets before the first profile.
 const FIRST: u64 = 8;
+/// Dialogues an entry gets in a run.
+const ENTRY: usize = 96;
+/// A profile is asked for ε if its true NashConv is at most this share of it.
+const CERTIFIABLE: f64 = 2.0 / 3.0;
 
 fn main() -> Result<(), String> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let count = arguments.get(1).and_then(|text| text.parse().ok());
     match (arguments.first().map(String::as_str), count) {
         (Some("claims"), Some(games)) => claims(games),
-        (Some("cost"), Some(seeds)) => cost(seeds),
-        _ => return Err("say `claims GAMES` or `cost SEEDS`".to_owned()),
+        (Some("cost"), Some(seeds)) => cost(seeds, arguments.get(2).and_then(|text| text.parse().ok())),
+        (Some("profile"), Some(seeds)) => profile(seeds),
+        _ => return Err("say `claims GAMES`, `cost SEEDS [EPSILON]` or `profile SEEDS`".to_owned()),
     }
     Ok(())
 }
@@ -81,14 +87,15 @@ fn one_game(family: Family, seed: u64) -> (u64, [bool; 3]) {
     (looks, missed)
 }
 
-/// Dialogues until each way of sampling certifies ε.
-fn cost(seeds: u64) {
+/// Dialogues until each way of sampling certifies ε, or `only` that one.
+fn cost(seeds: u64, only: Option<f64>) {
+    let epsilons = || [0.2, 0.1, 0.05].into_iter().filter(|epsilon| only.is_none_or(|only| only == *epsilon));
     println!("| game | ε | uniform, region | uniform, deviations | adaptive | adaptive / better uniform |");
     println!("|---|---|---|---|---|---|");
-    for epsilon in [0.2, 0.1, 0.05] {
+    for epsilon in epsilons() {
         row("skill 20 × 20", epsilon, seeds, |seed| Truth::new(Family::Skill, [20, 20], &mut rng(seed, 2)));
     }
-    for epsilon in [0.2, 0.1, 0.05] {
+    for epsilon in epsilons() {
         row("recorded 21 × 21", epsilon, seeds, |_| Truth::recorded());
     }
 }
@@ -103,10 +110,6 @@ fn row(name: &str, epsilon: f64, seeds: u64, game: impl Fn(u64) -> Truth) {
         let ratio = adaptive / region.min(deviations);
         [region, deviations, adaptive, ratio].into_iter().zip(&mut costs).for_each(|(cost, all)| all.push(cost));
     }
-    let told = |costs: &[f64], digits: usize| {
-        let Estimate { mean, low, high, .. } = Estimate::student(costs);
-        format!("{mean:.digits$} [{low:.digits$}, {high:.digits$}]")
-    };
     let [region, deviations, adaptive, ratio] = &costs;
     println!(
         "| {name} | {epsilon} | {} | {} | {} | {} |",
@@ -115,6 +118,65 @@ fn row(name: &str, epsilon: f64, seeds: u64, game: impl Fn(u64) -> Truth) {
         told(adaptive, 0),
         told(ratio, 3)
     );
+}
+
+/// Mean with its interval.
+fn told(costs: &[f64], digits: usize) -> String {
+    let Estimate { mean, low, high, .. } = Estimate::student(costs);
+    format!("{mean:.digits$} [{low:.digits$}, {high:.digits$}]")
+}
+
+/// Dialogues until the equilibrium of a run's means is certified: 96 dialogues an entry are played and paid for before.
+fn profile(seeds: u64) {
+    println!("| ε | seeds | uniform, entries | uniform, deviations | adaptive | adaptive / better uniform |");
+    println!("|---|---|---|---|---|---|");
+    let truth = Truth::recorded();
+    for epsilon in [0.3, 0.2, 0.15, 0.12] {
+        let mut costs: [Vec<f64>; 4] = Default::default();
+        for seed in 0..seeds {
+            let mut game = truth.unplayed();
+            fill(&truth, &mut game, ENTRY, &mut rng(seed, 6), |_, _, _| ());
+            let profile = nash::solve(&game.payoffs().expect("played")).expect("a valid game");
+            if truth.nash_conv(&profile) > CERTIFIABLE * epsilon {
+                continue; // what is not so cannot be certified, and what is barely so takes for ever
+            }
+            let entries = entries(&truth, game, &profile, epsilon, &mut rng(seed, 7));
+            let [uniform, adaptive] = [Allocation::Uniform, Allocation::Adaptive]
+                .map(|allocation| deviations(&truth, &profile, epsilon, allocation, &mut rng(seed, 8)));
+            let ratio = adaptive / uniform.min(entries);
+            [entries, uniform, adaptive, ratio].into_iter().zip(&mut costs).for_each(|(cost, all)| all.push(cost));
+        }
+        let [entries, uniform, adaptive, ratio] = &costs;
+        let (entries, uniform, adaptive, ratio) =
+            (told(entries, 0), told(uniform, 0), told(adaptive, 0), told(ratio, 3));
+        println!("| {epsilon} | {} of {seeds} | {entries} | {uniform} | {adaptive} | {ratio} |", costs[0].len());
+    }
+}
+
+/// As many for every entry; the intervals of the region use the dialogues of the run too.
+fn entries(truth: &Truth, mut game: MetaGame, profile: &Equilibrium, epsilon: f64, rng: &mut impl Rng) -> f64 {
+    let [rows, cols] = truth.shape();
+    let mut each = 0;
+    while Region::anytime(&game, DELTA, rows * cols).expect("a valid game").nash_conv(profile).high > epsilon {
+        let more = 8.max(each / 32);
+        each += more;
+        fill(truth, &mut game, more, rng, |_, _, _| ());
+    }
+    (each * rows * cols) as f64
+}
+
+/// The stage of a run, in its rounds.
+fn deviations(truth: &Truth, profile: &Equilibrium, epsilon: f64, allocation: Allocation, rng: &mut impl Rng) -> f64 {
+    let [rows, cols] = truth.shape();
+    let mut certifier = Certifier::new(profile, (0.0, 1.0), DELTA, rows + cols).expect("a valid profile");
+    let mut dialogues = 0;
+    while certifier.certificate().nash_conv.high > epsilon {
+        for draw in certifier.plan(512.max(dialogues / 16), allocation, rng) {
+            certifier.record(&draw, truth.play(draw.row, draw.col, rng)).expect("a valid return");
+            dialogues += 1;
+        }
+    }
+    dialogues as f64
 }
 
 fn adaptive(truth: &Truth, epsilon: f64, rng: &mut impl Rng) -> f64 {

@@ -55,6 +55,34 @@ pub enum GameError {
     /// `turns = 0`.
     #[error("`turns = 0`: a dialogue needs at least one turn; set `turns` to 1 or more")]
     NoTurns,
+    /// `red_team = 0`.
+    #[error("`red_team = 0`: a team needs at least one seat; set `red_team` to 1 or more")]
+    NoSeats,
+    /// A relay in which some seats never get a turn.
+    #[error("`red_team = {seats}` seats, but a relay of `turns = {turns}` has a turn for the first {turns} only")]
+    IdleSeats {
+        /// Seats asked for.
+        seats: usize,
+        /// Turns there are.
+        turns: usize,
+    },
+    /// A seat that would have to choose between different utterances without knowing which.
+    #[error(
+        "seat {seat} cannot tell {history:?} from another history, and has other utterances there: let what red can say \
+         depend on what the seat hears"
+    )]
+    Indistinct {
+        /// Seat, from 0.
+        seat: usize,
+        /// One of the two histories.
+        history: Vec<u32>,
+    },
+    /// More joint plans than a linear program should hold.
+    #[error("the team has more than {limit} joint plans: solve it by its oracle, which does not list them")]
+    TooManyPlans {
+        /// Most plans that are listed.
+        limit: usize,
+    },
     /// The dialogue rules give a speaker nothing to say.
     #[error("{player} has no utterance after the history {history:?}")]
     Speechless {
@@ -97,16 +125,6 @@ pub enum GameError {
     NoConvergence {
         /// What was computed.
         what: &'static str,
-    },
-    /// The path to the maximum-entropy equilibrium was lost.
-    #[error(
-        "the logit path was lost at temperature {temperature:e}: a regret of {regret:e} of the largest payoff is left"
-    )]
-    LostPath {
-        /// Regret of the mixture, in units of the largest payoff.
-        regret: f64,
-        /// Temperature at the end, in the same units.
-        temperature: f64,
     },
     /// Every attempt left more regret than rounding explains.
     #[error("no equilibrium was found: the best profile leaves a NashConv of {nash_conv:e} of the payoff range")]

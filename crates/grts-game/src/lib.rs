@@ -10,12 +10,13 @@
 //!
 //! | module | what is there |
 //! |---|---|
-//! | [`rules`] | players, aggregators, success by turn; an unscored turn is never safe |
+//! | [`rules`] | players, the red team, aggregators, success by turn; an unscored turn is never safe |
 //! | [`stream`] | random streams keyed by what they are for |
 //! | [`moments`], [`interval`] | samples, and 95 % intervals of their means |
 //! | [`meta_game`], [`matrix`] | sampled payoffs, one row per red and one column per blue policy |
 //! | [`nash`] | exact equilibrium of a matrix, with its own proof; warm starts |
 //! | [`meta_solver`] | eleven rules for meta-strategies, by name |
+//! | [`alpha_rank`] | what evolution goes on playing |
 //! | [`sampling`] | what a claim about sampled payoffs costs: certificates, adaptive allocation |
 //! | [`solver`] | the loop: play, solve, respond, admit, certify |
 //! | [`exact`] | matrix games, dialogue trees and poker as instances of the loop; equilibrium under a helpfulness constraint |
@@ -45,6 +46,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod alpha_rank;
 mod dense;
 pub mod diversity;
 mod error;
@@ -53,6 +55,7 @@ pub mod geometry;
 pub mod interval;
 mod linear_program;
 pub mod matrix;
+mod max_entropy;
 pub mod meta_game;
 pub mod meta_solver;
 pub mod moments;

@@ -37,6 +37,15 @@ impl Moments {
         self.m2 += other.m2 + delta * delta * n * m / (n + m);
     }
 
+    /// What is independent in a sample of which several values share a cluster (dialogues that share an opening): one value
+    /// a cluster, its mean. Clusters without a value are left out.
+    ///
+    /// With it any interval here counts clusters: [`crate::Estimate::bounded`], or an entry of a [`crate::MetaGame`] by
+    /// `merge`. That is exact for any correlation inside a cluster, and wide if there are few.
+    pub fn of_clusters(clusters: impl IntoIterator<Item = Self>) -> Self {
+        clusters.into_iter().filter(|cluster| cluster.count > 0).map(|cluster| cluster.mean).collect()
+    }
+
     /// Unbiased sample variance; 0 for fewer than two values, where the data say nothing about it.
     pub fn variance(&self) -> f64 {
         if self.count < 2 { 0.0 } else { (self.m2 / (self.count - 1) as f64).max(0.0) }

@@ -4,6 +4,7 @@
 //! have changed it, and attack success is counted over the dialogues whose outcome is known, the others being counted
 //! apart. The module refuses to guess a missing score.
 
+use crate::stream::{StreamKey, unit};
 use crate::{Estimate, GameError};
 
 /// The two sides of the zero-sum game. A red *team* is one player (DESIGN §1).
@@ -64,10 +65,68 @@ impl Aggregator {
     }
 }
 
-/// Turns, aggregator and success threshold, valid by construction.
+/// Which seat of the red team speaks in which turn (`s` of DESIGN §1). Definitions and alternatives are in `PAPERS.md`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    /// The seats follow each other: turn t, from 0, is seat t mod m's.
+    Relay,
+    /// Every seat holds a line of its own: dialogue e is seat (e mod m)'s from its first turn to its last.
+    Parallel,
+    /// A seat is drawn for every turn, all alike, from the dialogue's own stream.
+    Drawn,
+}
+
+/// The seats of the red player and when each speaks. A team of one is the game without a team, under any schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Team {
+    seats: usize,
+    schedule: Schedule,
+}
+
+impl Team {
+    /// A team of `seats` seats.
+    ///
+    /// # Errors
+    /// `seats` is 0.
+    pub fn new(seats: usize, schedule: Schedule) -> Result<Self, GameError> {
+        if seats == 0 { Err(GameError::NoSeats) } else { Ok(Self { seats, schedule }) }
+    }
+
+    /// One seat, which always speaks.
+    pub fn one() -> Self {
+        Self { seats: 1, schedule: Schedule::Relay }
+    }
+
+    /// m.
+    pub fn seats(&self) -> usize {
+        self.seats
+    }
+
+    /// s.
+    pub fn schedule(&self) -> Schedule {
+        self.schedule
+    }
+
+    /// The seat of each of the first `turns` turns of the dialogue that `dialogue` names.
+    ///
+    /// Drawn seats come from that key with `turn` = 2³² − 2, where nobody's words are drawn.
+    pub fn speakers(&self, turns: usize, dialogue: StreamKey) -> Vec<usize> {
+        let mut rng = StreamKey { turn: u32::MAX - 1, ..dialogue }.rng();
+        let seat = |turn: usize| match self.schedule {
+            Schedule::Relay => turn % self.seats,
+            Schedule::Parallel => dialogue.episode as usize % self.seats,
+            Schedule::Drawn => (unit(&mut rng) * self.seats as f64) as usize,
+        };
+        (0..turns).map(seat).collect()
+    }
+}
+
+/// Turns, red team, aggregator and success threshold, valid by construction.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rules {
     turns: usize,
+    team: Team,
     aggregator: Aggregator,
     threshold: f64,
 }
@@ -85,12 +144,28 @@ impl Rules {
             let allowed = "above 0 and at most 1".to_owned();
             return Err(GameError::Value { place: "`threshold`".to_owned(), value: threshold, allowed });
         }
-        Ok(Self { turns, aggregator, threshold })
+        Ok(Self { turns, team: Team::one(), aggregator, threshold })
+    }
+
+    /// The same rules for a red team; [`Rules::new`] gives it one seat.
+    ///
+    /// # Errors
+    /// A relay with more seats than turns: some would never speak.
+    pub fn with_team(self, team: Team) -> Result<Self, GameError> {
+        if team.schedule == Schedule::Relay && team.seats > self.turns {
+            return Err(GameError::IdleSeats { seats: team.seats, turns: self.turns });
+        }
+        Ok(Self { team, ..self })
     }
 
     /// T: rounds of a full dialogue.
     pub fn turns(&self) -> usize {
         self.turns
+    }
+
+    /// m and s: who speaks for red.
+    pub fn team(&self) -> Team {
+        self.team
     }
 
     /// g.
@@ -160,8 +235,9 @@ impl AttackCounts {
 
 #[cfg(test)]
 mod tests {
-    use super::{Aggregator, AttackCounts, Player, Rules};
+    use super::{Aggregator, AttackCounts, Player, Rules, Schedule, Team};
     use crate::GameError;
+    use crate::stream::StreamKey;
 
     #[test]
     fn returns_of_fully_scored_dialogues() {
@@ -214,5 +290,42 @@ mod tests {
         }
         assert_eq!(Rules::new(3, Aggregator::Sum, 0.5).unwrap().payoff_range(), (0.0, 3.0));
         assert_eq!(Player::Red.other(), Player::Blue);
+    }
+
+    #[test]
+    fn schedules_say_who_speaks() {
+        let dialogue = |episode| StreamKey { seed: 3, iteration: 0, purpose: 0, entry: 0, episode, turn: 9 };
+        let speakers = |schedule, episode| Team::new(3, schedule).unwrap().speakers(5, dialogue(episode));
+        assert_eq!(speakers(Schedule::Relay, 7), [0, 1, 2, 0, 1]);
+        assert_eq!(speakers(Schedule::Parallel, 7), [1; 5]);
+        assert_eq!(speakers(Schedule::Parallel, 8), [2; 5]);
+        let drawn: Vec<usize> = (0..2000).flat_map(|episode| speakers(Schedule::Drawn, episode)).collect();
+        for seat in 0..3 {
+            let share = drawn.iter().filter(|s| **s == seat).count() as f64 / 10_000.0;
+            assert!((share - 1.0 / 3.0).abs() < 0.02, "{share}");
+        }
+        let again = StreamKey { turn: 1, ..dialogue(0) };
+        let team = Team::new(3, Schedule::Drawn).unwrap();
+        assert_eq!(team.speakers(5, again), team.speakers(5, dialogue(0)), "the dialogue is named, not a turn of it");
+        assert_eq!(team.speakers(2, again), team.speakers(5, again)[..2], "turns that are left change nothing");
+    }
+
+    #[test]
+    fn a_team_of_one_always_speaks() {
+        let key = StreamKey { seed: 3, iteration: 0, purpose: 0, entry: 0, episode: 4, turn: 0 };
+        for schedule in [Schedule::Relay, Schedule::Parallel, Schedule::Drawn] {
+            assert_eq!(Team::new(1, schedule).unwrap().speakers(4, key), [0; 4]);
+        }
+        assert_eq!(Rules::new(1, Aggregator::Max, 0.5).unwrap().team(), Team::one());
+    }
+
+    #[test]
+    fn seats_that_would_never_speak_are_refused() {
+        assert_eq!(Team::new(0, Schedule::Drawn), Err(GameError::NoSeats));
+        let two_turns = Rules::new(2, Aggregator::Max, 0.5).unwrap();
+        let of = |seats, schedule| two_turns.with_team(Team::new(seats, schedule).unwrap());
+        assert_eq!(of(3, Schedule::Relay), Err(GameError::IdleSeats { seats: 3, turns: 2 }));
+        assert_eq!(of(2, Schedule::Relay).unwrap().team().seats(), 2);
+        assert!(of(3, Schedule::Parallel).is_ok() && of(3, Schedule::Drawn).is_ok());
     }
 }

@@ -1,52 +1,18 @@
 //! Random dialogue trees through the loop, and best responses against brute force.
 
+mod random_dialogue;
+
 use grts_game::exact::dialogue_tree::{
     BluePlan, BlueStrategy, DialogueTree, RedPlan, RedStrategy, TreeGame, Utterances,
 };
 use grts_game::rules::{Aggregator, Rules};
 use grts_game::solver::{self, Config, StopReason};
-use grts_game::stream::{StreamKey, unit};
-
-/// 2–3 utterances and a score per history, all drawn from the history's own stream.
-struct RandomDialogue {
-    seed: u64,
-    coarse: bool,
-}
-
-impl RandomDialogue {
-    fn draw(&self, purpose: u32, history: &[u32]) -> f64 {
-        let entry = history.iter().fold(1, |code, &utterance| code * 4 + u64::from(utterance));
-        unit(&mut StreamKey { seed: self.seed, iteration: 0, purpose, entry, episode: 0, turn: 0 }.rng())
-    }
-
-    fn some(&self, history: &[u32]) -> Vec<u32> {
-        (0..if self.draw(0, history) < 0.5 { 2 } else { 3 }).collect()
-    }
-}
-
-impl Utterances for RandomDialogue {
-    fn red(&self, history: &[u32]) -> Vec<u32> {
-        self.some(history)
-    }
-
-    fn blue(&self, history: &[u32]) -> Vec<u32> {
-        self.some(history)
-    }
-
-    fn score(&self, opening: usize, history: &[u32]) -> f64 {
-        let score = self.draw(1 + opening as u32, history);
-        if self.coarse { (3.0 * score).floor() / 2.0 } else { score }
-    }
-
-    fn ends(&self, history: &[u32]) -> bool {
-        self.draw(9, history) < 0.1
-    }
-}
+use random_dialogue::RandomDialogue;
 
 fn tree(seed: u64, openings: usize, turns: usize, aggregator: Aggregator) -> DialogueTree {
     let rules = Rules::new(turns, aggregator, 0.5).unwrap();
     let weights: Vec<f64> = (1..=openings).map(|weight| weight as f64).collect();
-    DialogueTree::build(rules, &weights, &RandomDialogue { seed, coarse: seed % 2 == 1 }).unwrap()
+    DialogueTree::build(rules, &weights, &RandomDialogue::new(seed)).unwrap()
 }
 
 #[test]
@@ -73,7 +39,7 @@ fn the_loop_solves_random_trees() {
 
 /// A pure strategy per seed: at every information set one utterance has the largest draw and gets all weight.
 fn pure_blue(tree: &DialogueTree, seed: u64) -> BlueStrategy {
-    let dice = RandomDialogue { seed, coarse: false };
+    let dice = RandomDialogue { coarse: false, ..RandomDialogue::new(seed) };
     let best = |history: &[u32]| {
         let (last, before) = history.split_last().unwrap();
         let rivals = (0..3).filter(|&reply| tree.find_reply(&[before, &[reply]].concat()).is_some());
@@ -84,7 +50,7 @@ fn pure_blue(tree: &DialogueTree, seed: u64) -> BlueStrategy {
 
 /// One utterance of red takes all weight but for a trace of the others.
 fn sharp_red(tree: &DialogueTree, seed: u64) -> RedStrategy {
-    let dice = RandomDialogue { seed, coarse: false };
+    let dice = RandomDialogue { coarse: false, ..RandomDialogue::new(seed) };
     RedStrategy::new(tree, |opening, history| dice.draw(opening as u32, history).powi(40))
 }
 

@@ -1,5 +1,6 @@
 //! Geometry on games whose shape is known, against brute force, and against OpenSpiel's ratings.
 
+use grts_game::alpha_rank::{self, Selection};
 use grts_game::exact::families::game_of_skill;
 use grts_game::geometry::{
     self, Agents, Settings, Split, effective_diversity, elo, gamescape, nash_clusters, prediction_errors,
@@ -92,8 +93,8 @@ fn a_ladder_is_a_chain_and_a_circle_is_one_cluster() {
     assert_eq!((clusters[0].members.as_slice(), clusters[1].members.as_slice()), (&[0, 1, 2, 3][..], &[4][..]));
     // Of all equilibria the one of largest entropy: the two rocks share alike.
     let (sixth, third) = (1.0 / 6.0, 1.0 / 3.0);
-    assert!(close(&clusters[0].weights, &[sixth, third, third, sixth], 1e-5), "{:?}", clusters[0].weights);
-    assert!((effective_diversity(&agents, &clusters[0]) - 1.0 / 3.0).abs() < 1e-5);
+    assert!(close(&clusters[0].weights, &[sixth, third, third, sixth], 1e-10), "{:?}", clusters[0].weights);
+    assert!((effective_diversity(&agents, &clusters[0]) - 1.0 / 3.0).abs() < 1e-10);
     assert_eq!(effective_diversity(&agents, &clusters[1]), 0.0);
     let nobody_wins = Agents::of(&Matrix::from_fn(4, 4, |_, _| 0.0).unwrap()).unwrap();
     assert!(close(&nash_clusters(&nobody_wins).unwrap()[0].weights, &[0.25; 4], 1e-12));
@@ -108,7 +109,7 @@ fn the_first_cluster_is_the_equilibrium_of_the_linear_program() {
         let mut found = vec![0.0; n];
         top.members.iter().zip(&top.weights).for_each(|(&agent, &weight)| found[agent] = weight);
         // Random games have one equilibrium.
-        assert!(close(&found, &nash::solve(&payoffs).unwrap().row, 1e-4), "{n}");
+        assert!(close(&found, &nash::solve(&payoffs).unwrap().row, 1e-8), "{n}");
     }
     for entry in 0..5 {
         let payoffs = random(4 + entry as usize, 6, 200 + entry);
@@ -119,9 +120,30 @@ fn the_first_cluster_is_the_equilibrium_of_the_linear_program() {
             col[pair % 6] += weight;
         }
         let exact = nash::solve(&payoffs).unwrap();
-        assert!(close(&row, &exact.row, 1e-4) && close(&col, &exact.col, 1e-4));
+        assert!(close(&row, &exact.row, 1e-7) && close(&col, &exact.col, 1e-7));
         let product = |&pair: &usize| row[pair / 6] * col[pair % 6];
-        assert!(close(&top.weights, &top.members.iter().map(product).collect::<Vec<_>>(), 1e-4), "largest entropy");
+        assert!(close(&top.weights, &top.members.iter().map(product).collect::<Vec<_>>(), 1e-7), "largest entropy");
+    }
+}
+
+/// Shares of few dialogues tie everywhere, so equilibria are many and pairs of policies alike.
+#[test]
+fn games_full_of_ties_have_clusters() {
+    for (entry, dialogues) in [(0, 3), (1, 3), (2, 10), (3, 10)] {
+        let shares = random(9, 11, 300 + entry);
+        let share = |row, col| (dialogues as f64 * shares.get(row, col).abs().powi(3)).round() / dialogues as f64;
+        let agents = Agents::of(&Matrix::from_fn(9, 11, share).unwrap()).unwrap();
+        let clusters = nash_clusters(&agents).unwrap();
+        assert_eq!(clusters.iter().map(|cluster| cluster.members.len()).sum::<usize>(), 99);
+        for cluster in &clusters {
+            assert!((cluster.weights.iter().sum::<f64>() - 1.0).abs() < 1e-4);
+            // Nobody in it is beaten by the mixture, nor beats it.
+            for &i in &cluster.members {
+                let mixed: f64 =
+                    cluster.members.iter().zip(&cluster.weights).map(|(&j, weight)| weight * agents.payoff(i, j)).sum();
+                assert!(mixed.abs() < 1e-6, "{mixed:e}");
+            }
+        }
     }
 }
 
@@ -178,6 +200,53 @@ fn elo_agrees_with_open_spiel() {
     let unbeaten = Matrix::from_rows(&[[0.0, 3.0], [0.0, 0.0]]).unwrap();
     assert!(elo(&unbeaten).unwrap_err().to_string().contains("never win or never lose"));
     assert!(elo(&Matrix::from_rows(&[[0.0, -1.0], [2.0, 0.0]]).unwrap()).unwrap_err().to_string().contains("0 over 1"));
+}
+
+#[test]
+fn alpha_rank_agrees_with_open_spiel() {
+    let cases: Vec<serde_json::Value> = serde_json::from_str(include_str!("fixtures/alpha_rank.json")).unwrap();
+    let mut compared = 0;
+    for case in &cases {
+        let payoffs: Vec<Vec<f64>> = serde_json::from_value(case["payoffs"].clone()).unwrap();
+        let payoffs = Matrix::from_rows(&payoffs).unwrap();
+        for answer in case["answers"].as_array().unwrap() {
+            let population = answer["population"].as_u64().unwrap() as u32;
+            let selection = Selection { alpha: answer["alpha"].as_f64(), population };
+            let found = match case["kind"].as_str().unwrap() {
+                "pairs" => alpha_rank::of_pairs(&payoffs, &selection).unwrap().as_slice().to_vec(),
+                _ => alpha_rank::of_population(&payoffs, &selection).unwrap(),
+            };
+            let wanted: Vec<f64> = serde_json::from_value(answer["mass"].clone()).unwrap();
+            assert!(close(&found, &wanted, 1e-9), "{selection:?}: {found:?} {wanted:?}");
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 39);
+}
+
+#[test]
+fn alpha_rank_goes_on_playing_what_nobody_leaves() {
+    let survey = |payoffs: &Matrix| geometry::survey_exact(payoffs).unwrap();
+    let masses = |estimates: &[grts_game::Estimate]| estimates.iter().map(|mass| mass.mean).collect::<Vec<_>>();
+    // Rock-paper-scissors above somebody whom everyone beats.
+    let circle = Matrix::from_fn(4, 4, |i, j| match (i == 3, j == 3) {
+        (true, true) => 0.0,
+        (true, false) => -2.0,
+        (false, true) => 2.0,
+        _ => rps().get(i, j),
+    });
+    let found = survey(&circle.unwrap());
+    let third = 1.0 / 3.0;
+    assert!(close(&masses(&found.red_alpha_rank), &[third, third, third, 0.0], 1e-15));
+    assert_eq!((found.alpha_rank_support.unwrap().mean, &found.red_alpha_rank), (3.0, &found.blue_alpha_rank));
+    // Of two populations: a saddle is stable, pennies go round through all four pairs.
+    let saddle = survey(&Matrix::from_rows(&[[1.0, 5.0], [3.0, 4.0]]).unwrap());
+    assert_eq!((masses(&saddle.red_alpha_rank), masses(&saddle.blue_alpha_rank)), (vec![0.0, 1.0], vec![1.0, 0.0]));
+    assert_eq!(saddle.alpha_rank_support.unwrap().mean, 1.0);
+    let pennies = survey(&Matrix::from_rows(&[[1.0, 0.0], [0.0, 1.0]]).unwrap());
+    assert_eq!((masses(&pennies.red_alpha_rank), pennies.alpha_rank_support.unwrap().mean), (vec![0.5, 0.5], 4.0));
+    let large = survey(&random(65, 64, 11));
+    assert!(large.red_alpha_rank.is_empty() && large.alpha_rank_support.is_none());
 }
 
 #[test]

@@ -137,8 +137,11 @@ fn alpha_rank_stands_any_intensity() {
     let limit = solve(None, &game);
     close(&solve(Some(3e4), &game).row, &limit.row, 1e-6);
     let large = random(51, 50, 81);
-    let said = MetaSolver::AlphaRank { alpha: None, population: 50 }.solve(&large).unwrap_err().to_string();
-    assert!(said.contains("51 by 50"), "{said}");
+    let said = MetaSolver::AlphaRank { alpha: Some(1.0), population: 50 }.solve(&large).unwrap_err().to_string();
+    assert_eq!(said, "states of α-rank, at most: expected 2500 values, found 2550");
+    // In the limit only what is never left counts: here one of 2,550 pairs.
+    let strict = Matrix::from_fn(51, 50, |i, j| if i == 7 { j as f64 } else { -1.0 - i as f64 }).unwrap();
+    close(&solve(None, &strict).col, &[&[1.0][..], &[0.0; 49]].concat(), 0.0);
 }
 
 #[test]

@@ -178,3 +178,31 @@ fn shares_of_a_few_dialogues_with_their_many_ties() {
         }
     }
 }
+
+/// Counts, not seconds: a row and a column at a time, beside the same games solved cold.
+#[test]
+fn a_warm_start_guesses_nothing_and_changes_no_answer() {
+    let full = uniform(60, 60, &mut rng(33));
+    let (mut basis, mut warm_pivots, mut cold_work) = (nash::Basis::default(), 0, 0);
+    for n in 20..60 {
+        let part = Matrix::from_fn(n, n, |i, j| full.get(i, j)).unwrap();
+        let mut fresh = nash::Basis::default();
+        let (warm, cold) = (nash::solve_from(&part, &mut basis).unwrap(), nash::solve_from(&part, &mut fresh).unwrap());
+        for (found, wanted) in [(&warm.row, &cold.row), (&warm.col, &cold.col)] {
+            assert!(found.iter().zip(wanted).all(|(x, y)| (x - y).abs() < 1e-14), "{n}");
+        }
+        if n > 20 {
+            assert_eq!(basis.effort().steps, 0, "{n}");
+            warm_pivots += basis.effort().pivots;
+            cold_work += fresh.effort().pivots + fresh.effort().steps as usize;
+        }
+    }
+    assert!(5 * warm_pivots < cold_work, "{warm_pivots} pivots, {cold_work} pivots and steps");
+    // Two rocks: which of them is played is not left to the basis.
+    let rows = [[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0], [0.0, -1.0, 1.0]];
+    let mut basis = nash::Basis::default();
+    nash::solve_from(&Matrix::from_rows(&rows[1..]).unwrap(), &mut basis).unwrap();
+    let both = Matrix::from_rows(&rows).unwrap();
+    assert_eq!(nash::solve_from(&both, &mut basis).unwrap(), nash::solve(&both).unwrap());
+    assert!(basis.effort().steps > 0);
+}

@@ -4,7 +4,7 @@ use grts_game::exact::poker::{Kuhn, Leduc};
 use grts_game::exact::sequence_form::{ExtensiveGame, Node, SequenceForm, SequenceGame, Strategy};
 use grts_game::solver::{self, Config, Iteration, Solution};
 use grts_game::stream::{StreamKey, unit};
-use grts_game::{GameError, Player};
+use grts_game::{GameError, MetaSolver, Player};
 
 fn run(form: &SequenceForm, config: &Config) -> (Solution<Strategy, Strategy>, Vec<Iteration>) {
     let mut iterations = Vec::new();
@@ -57,6 +57,43 @@ fn kuhn_poker_is_solved_in_six_iterations() {
     let answers = |information: &str| blue.probability(&form, Player::Blue, at(Player::Blue, information), 1);
     assert!(bets("0") <= 1.0 / 3.0 + 1e-9 && (bets("2") - 3.0 * bets("0")).abs() < 1e-9 && bets("1") < 1e-9);
     assert!((answers("1b") - 1.0 / 3.0).abs() < 1e-9 && (answers("0p") - 1.0 / 3.0).abs() < 1e-9);
+}
+
+/// Every rule by its name, through the loop. A rule that reads payoffs alone comes to populations that no longer grow, and
+/// then nobody gains more in the whole game than inside the matrix, which is what the rule leaves there. The others are held
+/// to what is known of them.
+#[test]
+fn every_rule_goes_as_far_on_kuhn_poker_as_it_can() {
+    let form = SequenceForm::unfold(&Kuhn).unwrap();
+    let (low, high) = form.payoff_range();
+    for rule in MetaSolver::ALL {
+        let config = Config { meta_strategy: rule, ..Config::psro(40, 1e-12) };
+        let (solution, iterations) = run(&form, &config);
+        let red = Strategy::mixture(&solution.reds, &solution.equilibrium.row);
+        let blue = Strategy::mixture(&solution.blues, &solution.equilibrium.col);
+        let nash_conv = form.nash_conv(&red, &blue);
+        let inside = solution.equilibrium.nash_conv;
+        let last = iterations.last().unwrap();
+        let grew = last.num_reds < solution.reds.len() || last.num_blues < solution.blues.len();
+        let limit = match rule {
+            MetaSolver::Nash | MetaSolver::MaxEntropyNash => 1e-12,
+            MetaSolver::RegretMatchingPlus { .. } => 1e-3,
+            MetaSolver::FictitiousPlay { .. } | MetaSolver::WeakenedFictitiousPlay { .. } => 0.01,
+            MetaSolver::ProjectedReplicator { .. } | MetaSolver::LogitQre { .. } => 0.02,
+            MetaSolver::Uniform => 0.1,
+            MetaSolver::AlphaRank { .. } | MetaSolver::RectifiedNash => 0.2,
+            MetaSolver::Latest => high - low,
+        };
+        assert!((0.0..=limit).contains(&nash_conv.max(0.0)), "{}: {nash_conv:e}", rule.name());
+        match rule {
+            MetaSolver::Uniform => assert!(nash_conv > 1e-3 && nash_conv < iterations[0].gap.unwrap() / 5.0),
+            MetaSolver::Latest => assert!(nash_conv > 0.1, "{nash_conv}: self-play goes round"),
+            MetaSolver::RectifiedNash => {
+                assert!(inside < 1e-12 && iterations.iter().all(|record| record.gap.is_none()))
+            }
+            _ => assert!(!grew && (nash_conv - inside).abs() < 1e-9, "{}: {nash_conv:e} {inside:e}", rule.name()),
+        }
+    }
 }
 
 /// Anchor of an independent implementation: NashConv of the population at 5, 10 and 20.

@@ -135,6 +135,8 @@ pub enum Error {
     Interrupted {
         /// The run directory.
         run: PathBuf,
+        /// The way to go on.
+        hint: String,
     },
     /// A broken invariant or a failed computation.
     #[error("{problem}")]
@@ -181,6 +183,7 @@ impl Error {
             | Self::Device { hint, .. }
             | Self::Run { hint, .. }
             | Self::Hub { hint, .. }
+            | Self::Interrupted { hint, .. }
             | Self::Failed { hint, .. } => hint.clone(),
             Self::RunInUse { .. } => "wait until it ends or stop it, or use another `--run-dir`".to_owned(),
             Self::DiskFull { run: Some(run), .. } => {
@@ -192,7 +195,6 @@ impl Error {
                 format!("what was committed before is kept; check the disk that holds `{}`", path.display())
             }
             Self::Unreachable { .. } => "check that it runs and that the address is right".into(),
-            Self::Interrupted { run } => format!("go on with `grts resume {}`", run.display()),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Files for other programs: a model with an adapter merged in, as one Hugging Face directory.
+//! Files for other programs: a model with an adapter merged in, as one Hugging Face directory; the meta-game of a run.
 //!
 //! A policy is an adapter on a shared base, which `peft` and vLLM read as it is. Programs that know no adapters get whole
 //! weights here. The directory appears whole or not at all, and nothing that exists is written over;
@@ -6,6 +6,8 @@
 
 use crate::error::Error;
 use crate::models::{self, Dtype, refused};
+use crate::store::RunDir;
+use crate::{exchange, meta_game};
 use serde::Serialize;
 use std::fs;
 use std::io;
@@ -34,6 +36,34 @@ pub struct Exported {
     pub parameters: usize,
     /// Its files, sorted.
     pub files: Vec<String>,
+}
+
+/// What was written of a meta-game.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ExportedGame {
+    /// The new file.
+    pub file: PathBuf,
+    /// Red policies.
+    pub rows: usize,
+    /// Blue policies.
+    pub cols: usize,
+    /// Dialogues behind the payoffs.
+    pub dialogues: u64,
+    /// What of the game a file of this format holds, in words.
+    pub holds: Vec<&'static str>,
+}
+
+/// Writes the meta-game of `run` to `file`, in the format of its ending.
+///
+/// # Errors
+/// [`Error::Run`] if payoffs are missing, [`Error::Game`] for an ending that names no format or a file that exists,
+/// [`Error::Store`]; [`Error::Io`] or [`Error::DiskFull`] from the file system, and nothing is left then.
+pub fn game(run: &RunDir, file: &Path) -> Result<ExportedGame, Error> {
+    let table = meta_game::of_run(run)?.table()?;
+    let holds = exchange::write(file, &table)?;
+    let dialogues = table.sample.map_or(0, |sample| sample.count.iter().sum());
+    let (rows, cols) = (table.payoffs.rows(), table.payoffs.cols());
+    Ok(ExportedGame { file: file.to_owned(), rows, cols, dialogues, holds })
 }
 
 /// Writes the model in `directory`, with the adapter merged in, to `out`.

@@ -1,13 +1,12 @@
 //! The shape of a meta-game, a run's or a file's: payoffs in, a plain record out.
 //!
-//! It reads records only, so a run can be looked at while it is resumed elsewhere as a copy, or years later without its
-//! models. What the measures mean is said in `grts_game::geometry`; nothing is measured here.
+//! What the measures mean is said in `grts_game::geometry`; nothing is measured here.
 
 use crate::error::Error;
-use crate::exchange::{GameTable, Sample};
+use crate::exchange::GameTable;
+use crate::meta_game;
 use crate::store::RunDir;
 use grts_game::geometry::{Settings, Survey, survey, survey_exact};
-use grts_game::rules::Rules;
 use grts_game::{GameError, MetaGame, Moments};
 
 /// The shape of the meta-game of a run, with bootstrap intervals.
@@ -15,12 +14,12 @@ use grts_game::{GameError, MetaGame, Moments};
 /// # Errors
 /// [`Error::Run`] if the run has no payoffs yet or some are missing, [`Error::Store`] if they cannot be read.
 pub fn of_run(run: &RunDir, settings: &Settings) -> Result<Survey, Error> {
-    let in_run = |error: GameError| Error::Run {
+    let recorded = meta_game::of_run(run)?;
+    survey(&recorded.game, settings).map_err(|error| Error::Run {
         path: run.path().to_owned(),
-        problem: format!("has no complete payoff matrix ({error})"),
-        hint: format!("let it play on: `grts resume {}`", run.path().display()),
-    };
-    survey(&meta_game(run, in_run)?, settings).map_err(in_run)
+        problem: format!("has payoffs whose shape cannot be computed ({error})"),
+        hint: "report this with the game that `grts export RUN --meta-game FILE` writes".to_owned(),
+    })
 }
 
 /// The shape of a game from a file: exact payoffs without intervals, or sampled ones with them.
@@ -31,13 +30,18 @@ pub fn of_run(run: &RunDir, settings: &Settings) -> Result<Survey, Error> {
 /// # Errors
 /// A decomposition or equilibrium was not found, or an entry's count is 0.
 pub fn of_table(table: &GameTable, settings: &Settings) -> Result<Survey, GameError> {
-    match &table.sample {
-        Some(sample) => survey(&sampled(table, sample)?, settings),
+    match sampled(table)? {
+        Some(game) => survey(&game, settings),
         None => survey_exact(&table.payoffs),
     }
 }
 
-fn sampled(table: &GameTable, sample: &Sample) -> Result<MetaGame, GameError> {
+/// The game that a file's payoffs are samples of, with the range of [`of_table`]; `None` for exact payoffs.
+///
+/// # Errors
+/// An entry's variance is not one.
+pub fn sampled(table: &GameTable) -> Result<Option<MetaGame>, GameError> {
+    let Some(sample) = &table.sample else { return Ok(None) };
     let (low, high) = table.payoffs.range();
     let mut game = MetaGame::new(if low >= 0.0 && high <= 1.0 { (0.0, 1.0) } else { (low, high) })?;
     (0..table.payoffs.rows()).for_each(|_| _ = game.add_row());
@@ -47,22 +51,5 @@ fn sampled(table: &GameTable, sample: &Sample) -> Result<MetaGame, GameError> {
         let entry = Moments { count, mean, m2: variance * count.saturating_sub(1) as f64 };
         game.merge(at / table.payoffs.cols(), at % table.payoffs.cols(), entry)?;
     }
-    Ok(game)
-}
-
-/// The meta-game as the run's records have it. Every record is a sample of its own, so they add up.
-fn meta_game(run: &RunDir, in_run: impl Fn(GameError) -> Error) -> Result<MetaGame, Error> {
-    let played = &run.manifest().scenario.game;
-    let rules = Rules::new(played.turns, played.aggregator, played.threshold).map_err(&in_run)?;
-    let mut game = MetaGame::new(rules.payoff_range()).map_err(&in_run)?;
-    for key in run.unit_keys()? {
-        for entry in run.records(&key)?.unwrap_or_default().entries {
-            let (row, col) = (entry.row as usize, entry.col as usize);
-            (game.num_rows()..=row).for_each(|_| _ = game.add_row());
-            (game.num_cols()..=col).for_each(|_| _ = game.add_col());
-            let sample = Moments { count: u64::from(entry.count), mean: entry.mean, m2: entry.m2 };
-            game.merge(row, col, sample).map_err(&in_run)?;
-        }
-    }
-    Ok(game)
+    Ok(Some(game))
 }

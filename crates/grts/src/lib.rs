@@ -11,6 +11,7 @@ pub mod world;
 pub mod twin;
 
 pub mod geometry;
+pub mod meta_game;
 pub mod scenario;
 pub mod store;
 pub mod summary;

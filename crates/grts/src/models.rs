@@ -5,7 +5,7 @@
 //! that does not exist and is spelled like an id is asked of the hub, so the error says both.
 
 use crate::error::Error;
-use crate::policy::Base;
+use crate::policy::{Base, seat_path};
 use crate::scenario::Model as Named;
 use crate::store::RunDir;
 use grts_lm::Precision;
@@ -104,10 +104,15 @@ pub(crate) fn weights(directory: &Path, dtype: Dtype) -> Result<Model, Error> {
 /// An adapter for `model`.
 pub(crate) fn adapter(directory: &Path, model: &Model) -> Result<Adapter, Error> {
     const HINT: &str = "give a directory in PEFT layout whose adapter was trained on this model";
+    let first = seat_path(directory, 0);
+    if first.is_dir() {
+        let hint = format!("give one of its seats, such as `{}`", first.display());
+        return Err(refused(directory, "it holds a red team, with an adapter for each seat", hint));
+    }
     Adapter::load(directory, model.config()).map_err(|e| refused(directory, e, HINT))
 }
 
-/// Base and adapter of a policy of a run; the base itself has no adapter.
+/// Base and adapter of a policy of a run; the base itself has no adapter. Of a red team one seat is named, `red-1/seat-0`.
 ///
 /// # Errors
 /// [`Error::Run`] for what is no run or a policy that it does not have, [`Error::RunInUse`].
@@ -120,16 +125,27 @@ pub fn of_policy(run: &Path, id: &str) -> Result<(PathBuf, Option<PathBuf>), Err
     if id == "base" {
         return Ok((base, None));
     }
-    let ids = run.policy_ids()?;
-    if ids.iter().any(|known| known == id) {
+    let names: Vec<String> = run.policy_ids()?.into_iter().flat_map(|id| speakers(&run, id)).collect();
+    if names.iter().any(|known| known == id) {
         return Ok((base, Some(run.policy_path(id))));
     }
-    let known: Vec<String> = ids.iter().map(|id| format!("`{id}`")).chain(["`base`".to_owned()]).collect();
-    Err(Error::Run {
-        path: run.path().to_owned(),
-        problem: format!("has no policy `{id}`"),
-        hint: format!("it has {}", known.join(", ")),
-    })
+    let problem = match names.iter().any(|name| name.strip_prefix(id).is_some_and(|rest| rest.starts_with('/'))) {
+        true => format!("has a red team `{id}`, which is no single policy"),
+        false => format!("has no policy `{id}`"),
+    };
+    let known: Vec<String> = names.iter().map(|id| format!("`{id}`")).chain(["`base`".to_owned()]).collect();
+    Err(Error::Run { path: run.path().to_owned(), problem, hint: format!("it has {}", known.join(", ")) })
+}
+
+/// A policy by its id, or the seats of a team.
+fn speakers(run: &RunDir, id: String) -> Vec<String> {
+    let path = run.policy_path(&id);
+    let seats: Vec<String> = (0..)
+        .map(|seat| seat_path(&path, seat))
+        .take_while(|seat| seat.is_dir())
+        .filter_map(|seat| Some(format!("{id}/{}", seat.file_name()?.to_str()?)))
+        .collect();
+    if seats.is_empty() { vec![id] } else { seats }
 }
 
 /// The shipped base: beside the sources of a checkout, or in `assets/` beside the binary.

@@ -1,6 +1,9 @@
-//! A policy is an adapter on a frozen base that every policy shares; a voice is a policy inside one dialogue.
+//! A policy is an adapter on a frozen base that every policy shares, or a tuple of adapters, one for each seat of the red team;
+//! a voice is a policy inside one dialogue.
 //!
-//! Own utterances stay the token ids that were sampled, so that training sees exactly what was played; what the other
+//! A seat hears the whole dialogue as one conversation in which the team is one side, so what it reads does not say who spoke
+//! before. But keys and values belong to the adapter that read the text: every seat reads it for itself, when its turn
+//! comes. Own utterances stay the token ids that were sampled, so that training sees exactly what was played; what the other
 //! side says is tokenised as plain text, so that it can never inject a control token.
 
 use crate::error::Error;
@@ -10,7 +13,7 @@ use grts_lm::lora::Adapter;
 use grts_lm::text::{Message, Role, Text};
 use grts_lm::weights::Model;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A frozen model with its tokenizer and chat template.
@@ -42,25 +45,77 @@ impl Base {
     }
 }
 
-/// A pure strategy of one player.
+/// A pure strategy of one player: an adapter for each of its seats. Blue has one seat, red as many as its team.
 #[derive(Debug, Clone)]
 pub struct Policy {
     /// Directory name under `policies/`; `base` for the untouched base.
     pub id: String,
-    /// Its adapter; `None` is the base.
-    pub adapter: Option<Arc<Adapter>>,
+    /// By seat; none is the base at every seat.
+    adapters: Vec<Arc<Adapter>>,
 }
 
 impl Policy {
-    /// The untouched base.
+    /// The untouched base, for any number of seats.
     pub fn base() -> Self {
-        Self { id: "base".to_owned(), adapter: None }
+        Self { id: "base".to_owned(), adapters: Vec::new() }
     }
 
-    /// An adapter under its name.
+    /// The adapter of a single seat under its name.
     pub fn new(id: impl Into<String>, adapter: Adapter) -> Self {
-        Self { id: id.into(), adapter: Some(Arc::new(adapter)) }
+        Self::team(id, [adapter])
     }
+
+    /// The adapters of a team's seats, in their order, under one name.
+    pub fn team(id: impl Into<String>, adapters: impl IntoIterator<Item = Adapter>) -> Self {
+        Self { id: id.into(), adapters: adapters.into_iter().map(Arc::new).collect() }
+    }
+
+    /// The adapter that speaks at `seat`; `None` is the base.
+    pub fn adapter(&self, seat: usize) -> Option<&Arc<Adapter>> {
+        self.adapters.get(seat)
+    }
+
+    /// Seats with an adapter; 0 for the base.
+    pub fn num_adapters(&self) -> usize {
+        self.adapters.len()
+    }
+
+    /// Reads what [`Policy::save`] wrote for `seats` seats.
+    ///
+    /// # Errors
+    /// [`Error::Model`] for a seat that is missing or damaged.
+    pub fn load(id: &str, directory: &Path, seats: usize, base: &Base) -> Result<Self, Error> {
+        let read = |path: PathBuf| Adapter::load(&path, base.model.config()).map_err(|e| Error::model(&path, &e));
+        let paths: Vec<PathBuf> = match seats {
+            1 => vec![directory.to_owned()],
+            _ => (0..seats).map(|seat| seat_path(directory, seat)).collect(),
+        };
+        Ok(Self::team(id, paths.into_iter().map(read).collect::<Result<Vec<_>, _>>()?))
+    }
+
+    /// Writes the adapters in PEFT layout: a single one into `directory` itself, those of a team into `seat-0`, `seat-1`, …
+    /// in it.
+    ///
+    /// # Errors
+    /// Whatever the file system refuses.
+    pub fn save(&self, directory: &Path, base: &Base) -> Result<(), Error> {
+        let write = |adapter: &Adapter, to: &Path| {
+            adapter.save(to, base.model.config(), "grts/meridian-base").map_err(|e| Error::engine(&e))
+        };
+        if let [adapter] = &self.adapters[..] {
+            return write(adapter, directory);
+        }
+        self.adapters.iter().enumerate().try_for_each(|(seat, adapter)| {
+            let to = seat_path(directory, seat);
+            std::fs::create_dir(&to).map_err(|e| Error::io("create", &to, e))?;
+            write(adapter, &to)
+        })
+    }
+}
+
+/// Where the adapter of a team's `seat` lies inside the directory of its tuple.
+pub(crate) fn seat_path(directory: &Path, seat: usize) -> PathBuf {
+    directory.join(format!("seat-{seat}"))
 }
 
 /// What one player has read and said, as token ids; `spoken[t]` are its own tokens of turn t.
@@ -75,14 +130,16 @@ pub struct View {
 /// One player's side of a dialogue in progress.
 pub(crate) struct Voice<'a> {
     base: &'a Base,
-    pub(crate) context: Context,
+    contexts: Vec<Context>, // by seat, each as far as that seat has read
+    tokens: Vec<u32>,
     messages: Vec<Message>,
     spoken: Vec<Range<usize>>,
 }
 
 impl<'a> Voice<'a> {
-    pub(crate) fn new(base: &'a Base) -> Self {
-        Self { base, context: Context::new(&base.model), messages: Vec::new(), spoken: Vec::new() }
+    pub(crate) fn new(base: &'a Base, seats: usize) -> Self {
+        let contexts = vec![Context::new(&base.model); seats];
+        Self { base, contexts, tokens: Vec::new(), messages: Vec::new(), spoken: Vec::new() }
     }
 
     /// Takes in what the other side said and makes ready to answer.
@@ -96,24 +153,33 @@ impl<'a> Voice<'a> {
         };
         let mut tokens = tokens.map_err(|e| Error::engine(&e))?;
         // The template closes an utterance with the token that the model has already said.
-        let said = self.context.tokens().last();
+        let said = self.tokens.last();
         if own.is_some() && said.is_some_and(|t| self.base.model.stop().contains(t)) && tokens.first() == said {
             tokens.remove(0);
         }
-        self.context.extend(&tokens);
+        self.tokens.extend(tokens);
         Ok(())
     }
 
-    /// Records what the model said; the tokens are in the context already. Returns its text.
+    /// What `seat` answers from: what it has read, with all that it has still to read.
+    pub(crate) fn context(&mut self, seat: usize) -> &mut Context {
+        let context = &mut self.contexts[seat];
+        let read = context.tokens().len();
+        context.extend(&self.tokens[read..]);
+        context
+    }
+
+    /// Records what a seat's model said; the tokens are in its context already. Returns its text.
     pub(crate) fn said(&mut self, generated: &Generated) -> Result<String, Error> {
-        let end = self.context.tokens().len();
-        self.spoken.push(end - generated.tokens.len()..end);
+        let start = self.tokens.len();
+        self.tokens.extend(&generated.tokens);
+        self.spoken.push(start..self.tokens.len());
         let content = self.base.text.decode(&generated.tokens).map_err(|e| Error::engine(&e))?;
         self.messages.push(Message { role: Role::Assistant, content: content.clone() });
         Ok(content)
     }
 
     pub(crate) fn into_view(self) -> View {
-        View { tokens: self.context.tokens().to_vec(), spoken: self.spoken }
+        View { tokens: self.tokens, spoken: self.spoken }
     }
 }

@@ -7,7 +7,7 @@
 use crate::error::Error;
 use crate::judge::{Exchange, Judge};
 use crate::policy::{Base, Policy, View, Voice};
-use grts_game::rules::{Aggregator, Player, Rules};
+use grts_game::rules::{Aggregator, Rules};
 use grts_game::stream::StreamKey;
 use grts_lm::decode::{Generated, GenerationConfig, Row};
 use rayon::prelude::{IntoParallelRefIterator, IntoParallelRefMutIterator, ParallelIterator};
@@ -51,12 +51,62 @@ pub struct Utterance {
 /// One turn: red speaks, blue replies, the judge scores.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Turn {
+    /// Red's seat that spoke; 0 for a script.
+    pub seat: usize,
     /// What red said.
     pub red: Utterance,
     /// What blue replied.
     pub blue: Utterance,
     /// h of the reply; `None` when unscored.
     pub score: Option<f64>,
+}
+
+/// One voice of a dialogue: a seat of red's team, or blue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Speaker {
+    /// A seat of the red team, from 0.
+    Red(usize),
+    /// The one that answers.
+    Blue,
+}
+
+impl Speaker {
+    /// Its place in its policy.
+    pub fn seat(self) -> usize {
+        match self {
+            Self::Red(seat) => seat,
+            Self::Blue => 0,
+        }
+    }
+
+    /// Log-probabilities of what it said in `turn`; `None` where another seat spoke.
+    pub fn said(self, turn: &Turn) -> Option<&[f32]> {
+        match self {
+            Self::Red(seat) => (seat == turn.seat).then_some(&turn.red.logprobs),
+            Self::Blue => Some(&turn.blue.logprobs),
+        }
+    }
+
+    /// The dialogue as it heard it.
+    pub fn view(self, episode: &Episode) -> &View {
+        match self {
+            Self::Red(_) => &episode.red,
+            Self::Blue => &episode.blue,
+        }
+    }
+
+    /// Where in that view its own tokens stand.
+    pub fn positions(self, episode: &Episode) -> impl Iterator<Item = usize> + '_ {
+        let said = self.view(episode).spoken.iter().zip(&episode.turns);
+        said.filter(move |(_, turn)| self.said(turn).is_some()).flat_map(|(range, _)| range.clone())
+    }
+
+    fn of(self, policy: &Policy) -> String {
+        match policy.num_adapters() {
+            0 | 1 => format!("`{}`", policy.id),
+            _ => format!("`{}` (seat {})", policy.id, self.seat()),
+        }
+    }
 }
 
 /// A dialogue that was played.
@@ -76,15 +126,6 @@ impl Episode {
     /// Scores by turn.
     pub fn scores(&self) -> Vec<Option<f64>> {
         self.turns.iter().map(|t| t.score).collect()
-    }
-
-    /// Log-probabilities of everything `player` sampled, in order.
-    pub fn logprobs(&self, player: Player) -> Vec<f32> {
-        let said = |t: &Turn| match player {
-            Player::Red => t.red.logprobs.clone(),
-            Player::Blue => t.blue.logprobs.clone(),
-        };
-        self.turns.iter().flat_map(said).collect()
     }
 
     /// Sampled tokens of both sides.
@@ -111,6 +152,8 @@ pub struct Table<'a> {
 
 struct Live<'a> {
     pairing: &'a Pairing<'a>,
+    /// Red's seat in each turn.
+    speakers: Vec<usize>,
     red: Voice<'a>,
     blue: Voice<'a>,
     turns: Vec<Turn>,
@@ -123,8 +166,9 @@ impl Table<'_> {
     /// Plays every pairing. Order pairings so that rows with the same policy lie together: it is faster.
     ///
     /// # Errors
-    /// When a dialogue outgrows the model's context window.
+    /// When a dialogue outgrows the model's context window, or a policy has not one adapter for each of its seats.
     pub fn play(&self, pairings: &[Pairing<'_>]) -> Result<Vec<Episode>, Error> {
+        pairings.iter().try_for_each(|pairing| self.check_seats(pairing))?;
         let mut episodes = Vec::with_capacity(pairings.len());
         for chunk in pairings.chunks(CONCURRENT) {
             episodes.extend(self.play_chunk(chunk)?);
@@ -133,21 +177,43 @@ impl Table<'_> {
         Ok(episodes)
     }
 
-    /// The swap audit: what each policy of the batch said in its first dialogues must have the log-probabilities that
-    /// its adapter gives alone. (A batch that samples the base, or a neighbour's adapter, looks fine otherwise.)
+    /// A seat without an adapter would speak as the base, and nobody would notice.
+    fn check_seats(&self, pairing: &Pairing<'_>) -> Result<(), Error> {
+        let red = match pairing.red {
+            Attacker::Policy(policy) => Some((policy, self.rules.team().seats())),
+            Attacker::Script(_) => None,
+        };
+        let wrong = |(policy, seats): &(&Policy, usize)| ![0, *seats].contains(&policy.num_adapters());
+        match red.into_iter().chain([(pairing.blue, 1)]).find(wrong) {
+            None => Ok(()),
+            Some((policy, seats)) => Err(Error::Failed {
+                problem: format!("policy `{}` has {} adapters for {seats} seats", policy.id, policy.num_adapters()),
+                hint: "this is a defect of `grts`: report it with the settings of the run".to_owned(),
+            }),
+        }
+    }
+
+    /// The swap audit: what each seat of each policy of the batch said in its first dialogues must have the
+    /// log-probabilities that its adapter gives alone. (A batch that samples the base, or a neighbour's adapter, looks fine
+    /// otherwise.)
     fn audit(&self, pairings: &[Pairing<'_>], episodes: &[Episode]) -> Result<(), Error> {
-        let mut seen: HashMap<(Player, &str), usize> = HashMap::new();
+        let mut seen: HashMap<(Speaker, &str), usize> = HashMap::new();
         let mut samples = Vec::new();
         for (pairing, episode) in pairings.iter().zip(episodes) {
             let red = match pairing.red {
-                Attacker::Policy(policy) => Some((Player::Red, policy, &episode.red)),
+                Attacker::Policy(policy) => Some(policy),
                 Attacker::Script(_) => None,
             };
-            for (player, policy, view) in red.into_iter().chain([(Player::Blue, pairing.blue, &episode.blue)]) {
-                let count = seen.entry((player, &policy.id)).or_default();
+            let seats = red.into_iter().flat_map(|policy| (0..self.rules.team().seats()).map(move |s| (policy, s)));
+            let reds = seats.map(|(policy, seat)| (policy, Speaker::Red(seat)));
+            for (policy, speaker) in reds.chain([(pairing.blue, Speaker::Blue)]) {
+                if !episode.turns.iter().any(|turn| speaker.said(turn).is_some()) {
+                    continue;
+                }
+                let count = seen.entry((speaker, policy.id.as_str())).or_default();
                 *count += 1;
-                if *count <= AUDITED && !view.spoken.is_empty() {
-                    samples.push(Audited { policy, view, recorded: episode.logprobs(player) });
+                if *count <= AUDITED {
+                    samples.push(Audited { policy, speaker, episode });
                 }
             }
         }
@@ -165,8 +231,10 @@ impl Table<'_> {
 
     fn sit_down<'a>(&'a self, pairing: &'a Pairing<'a>) -> Live<'a> {
         let asked = Utterance { text: self.opening.to_owned(), logprobs: Vec::new() };
-        let (red, blue) = (Voice::new(self.base), Voice::new(self.base));
-        Live { pairing, red, blue, turns: Vec::new(), asked, over: false }
+        let team = self.rules.team();
+        let speakers = team.speakers(self.rules.turns(), pairing.key);
+        let (red, blue) = (Voice::new(self.base, team.seats()), Voice::new(self.base, 1));
+        Live { pairing, speakers, red, blue, turns: Vec::new(), asked, over: false }
     }
 
     fn red_speaks(&self, live: &mut [Live<'_>], turn: usize) -> Result<(), Error> {
@@ -185,18 +253,20 @@ impl Table<'_> {
                 None => dialogue.over = true,
             }
         }
+        // Rows of one adapter lie together.
+        sampled.sort_by_key(|dialogue| dialogue.speakers[turn]);
         // Red hears the opening first, later blue's last reply.
         sampled.par_iter_mut().try_for_each(|dialogue| {
             let heard = dialogue.turns.last().map_or(self.opening, |t| t.blue.text.as_str()).to_owned();
             dialogue.red.hear(&heard)
         })?;
         let rows = sampled.iter_mut().map(|d| {
-            let Live { pairing, red, .. } = &mut **d;
+            let Live { pairing, speakers, red, .. } = &mut **d;
             let adapter = match pairing.red {
-                Attacker::Policy(policy) => policy.adapter.as_ref(),
+                Attacker::Policy(policy) => policy.adapter(speakers[turn]),
                 Attacker::Script(_) => None,
             };
-            Row { context: &mut red.context, adapter, rng: stream(pairing.key, turn, 0) }
+            Row { context: red.context(speakers[turn]), adapter, rng: stream(pairing.key, turn, 0) }
         });
         let said = self.generate(rows.collect(), self.red_generation)?;
         for (dialogue, generated) in sampled.into_iter().zip(said) {
@@ -213,17 +283,13 @@ impl Table<'_> {
         })?;
         let rows = open.iter_mut().map(|d| {
             let Live { pairing, blue, .. } = &mut **d;
-            Row {
-                context: &mut blue.context,
-                adapter: pairing.blue.adapter.as_ref(),
-                rng: stream(pairing.key, turn, 1),
-            }
+            Row { context: blue.context(0), adapter: pairing.blue.adapter(0), rng: stream(pairing.key, turn, 1) }
         });
         let said = self.generate(rows.collect(), self.blue_generation)?;
         for (dialogue, generated) in open.into_iter().zip(said) {
             let blue = Utterance { text: dialogue.blue.said(&generated)?, logprobs: generated.logprobs };
-            let red = dialogue.asked.clone();
-            dialogue.turns.push(Turn { red, blue, score: None });
+            let (seat, red) = (dialogue.seat(turn), dialogue.asked.clone());
+            dialogue.turns.push(Turn { seat, red, blue, score: None });
             let history: Vec<Exchange<'_>> =
                 dialogue.turns.iter().map(|t| Exchange { red: &t.red.text, blue: &t.blue.text }).collect();
             let score = self.judge.score(&history);
@@ -247,27 +313,38 @@ impl Table<'_> {
     }
 }
 
-/// A dialogue that is looked at again.
+impl Live<'_> {
+    fn seat(&self, turn: usize) -> usize {
+        match self.pairing.red {
+            Attacker::Policy(_) => self.speakers[turn],
+            Attacker::Script(_) => 0,
+        }
+    }
+}
+
+/// A speaker in a dialogue that is looked at again.
 struct Audited<'a> {
     policy: &'a Policy,
-    view: &'a View,
-    recorded: Vec<f32>,
+    speaker: Speaker,
+    episode: &'a Episode,
 }
 
 /// Compares log-probabilities recorded in a batch with those that the adapter gives when nothing else is computed with it.
 fn audit(base: &Base, samples: &[Audited<'_>]) -> Result<(), Error> {
-    samples.par_iter().try_for_each(|Audited { policy, view, recorded }| {
-        let request = [(view.tokens.as_slice(), policy.adapter.as_ref())];
+    samples.par_iter().try_for_each(|Audited { policy, speaker, episode }| {
+        let view = speaker.view(episode);
+        let request = [(view.tokens.as_slice(), policy.adapter(speaker.seat()))];
         let alone = base.model.logprobs(&request).map_err(|e| Error::engine(&e))?.concat();
-        let own = view.spoken.iter().cloned().flatten().map(|i| alone[i - 1]);
+        let own = speaker.positions(episode).map(|i| alone[i - 1]);
+        let recorded = episode.turns.iter().filter_map(|turn| speaker.said(turn)).flatten();
         let worst = own.zip(recorded).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         if worst <= base.model.batch_tolerance() {
             return Ok(());
         }
         Err(Error::Failed {
             problem: format!(
-                "policy `{}` in a batch differs from its adapter alone by {worst} nats on a token",
-                policy.id
+                "policy {} in a batch differs from its adapter alone by {worst} nats on a token",
+                speaker.of(policy)
             ),
             hint: "this is a defect of `grts`: report it with the settings of the run".to_owned(),
         })
@@ -280,7 +357,7 @@ fn stream(key: StreamKey, turn: usize, speaker: u32) -> rand_chacha::ChaCha8Rng 
 
 #[cfg(test)]
 mod tests {
-    use super::{Audited, audit};
+    use super::{Audited, Episode, Speaker, Turn, Utterance, audit};
     use crate::policy::{Base, Policy, View};
     use grts_game::stream::StreamKey;
     use grts_lm::lora::{Adapter, LoraConfig};
@@ -298,15 +375,33 @@ mod tests {
         let mut trainer = Trainer::adapter(Arc::clone(&base.model), &fresh, AdamWConfig::default());
         let batch = [Sequence { tokens: tokens.clone(), scored }];
         trainer.step(&batch, 0.01, |_, l| Objective { loss: 0.0, gradient: vec![-1.0; l.len()] }).unwrap();
-        let policy = Policy::new("trained", trainer.to_adapter().unwrap());
-        let view = View { tokens: tokens.clone(), spoken: std::iter::once(4..12).collect() };
-        let recorded = |policy: &Policy| {
-            let all = base.model.logprobs(&[(tokens.as_slice(), policy.adapter.as_ref())]).unwrap().concat();
-            all[3..].to_vec()
+        let trained = trainer.to_adapter().unwrap();
+        let all = |adapter| base.model.logprobs(&[(tokens.as_slice(), adapter)]).unwrap().concat();
+        let (team, adapter) = (Policy::team("trained", [fresh, trained.clone()]), Arc::new(trained));
+        let (by_base, by_adapter) = (all(None), all(Some(&adapter)));
+        // A relay of two, as an attacker whose first seat is as good as the base. `second` is what the other seat's words had.
+        let episode = |second: &[f32]| {
+            let turn = |seat, logprobs: &[f32]| Turn {
+                seat,
+                red: Utterance { text: String::new(), logprobs: logprobs.to_vec() },
+                blue: Utterance { text: String::new(), logprobs: Vec::new() },
+                score: None,
+            };
+            let red = View { tokens: tokens.clone(), spoken: vec![2..5, 7..12] };
+            let turns = vec![turn(0, &by_base[1..4]), turn(1, &second[6..11])];
+            Episode { turns, returns: None, red, blue: View::default() }
         };
-        let sample = |spoke: &Policy| [Audited { policy: &policy, view: &view, recorded: recorded(spoke) }];
-        audit(&base, &sample(&policy)).unwrap();
-        let error = audit(&base, &sample(&Policy::base())).unwrap_err();
-        assert!(error.to_string().contains("policy `trained` in a batch differs from its adapter alone"), "{error}");
+        let check = |policy: &Policy, seat, episode: &Episode| {
+            audit(&base, &[Audited { policy, speaker: Speaker::Red(seat), episode }])
+        };
+        let (right, wrong) = (episode(&by_adapter), episode(&by_base));
+        check(&team, 0, &right).unwrap();
+        check(&team, 1, &right).unwrap();
+        check(&team, 0, &wrong).unwrap();
+        let error = check(&team, 1, &wrong).unwrap_err().to_string();
+        assert!(error.contains("policy `trained` (seat 1) in a batch differs from its adapter alone"), "{error}");
+        let alone = Policy::new("trained", Arc::unwrap_or_clone(adapter));
+        let error = check(&alone, 0, &right).unwrap_err().to_string();
+        assert!(error.contains("policy `trained` in a batch differs from its adapter alone"), "{error}");
     }
 }

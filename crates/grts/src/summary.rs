@@ -33,11 +33,21 @@ pub struct Summary {
     pub red: Red,
 }
 
+/// What a run comes to: the result that is stored, and what is only told beside it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// The result.
+    pub summary: Summary,
+    /// [`Exploitability::restricted`] once more, of all dialogues and with a bootstrap interval: likely, not guaranteed.
+    pub likely_regret: Estimate,
+}
+
 /// Exploitability, in units of the return. The two are never mixed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Exploitability {
-    /// NashConv inside the restricted meta-game: zero by construction, no evidence of safety.
-    pub restricted: f64,
+    /// NashConv inside the restricted meta-game. The mean is that of the sampled matrix, zero by construction; the interval
+    /// is of the true payoffs and holds with 95 %. No evidence of safety: it knows no policy outside the matrix.
+    pub restricted: Estimate,
     /// Gains of freshly trained best responses: a lower bound of the true exploitability.
     pub probe: ProbeGains,
 }

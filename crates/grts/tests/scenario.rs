@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use grts::error::{Error, ErrorKind};
-use grts::scenario::{Embedder, Method, Model, Scenario};
-use grts_game::rules::Aggregator;
+use grts::scenario::{Embedder, MetaStrategy, Method, Model, Scenario};
+use grts_game::MetaSolver;
+use grts_game::rules::{Aggregator, Schedule, Team};
 
 fn parse(text: &str) -> Result<Scenario, Error> {
     Scenario::parse(text, Path::new("/data/my.toml"))
@@ -80,11 +81,20 @@ fn unknown_keys_are_named_with_line_section_and_neighbour() {
             "[red]\nfluency_flor = -1",
             "`/data/my.toml` line 2: `[red]` has no key `fluency_flor` | did you mean `fluency_floor`?",
         ),
+        ("[game]\nred_teem = 2", "`/data/my.toml` line 2: `[game]` has no key `red_teem` | did you mean `red_team`?"),
         (
             "[blue]\nfluency_floor = -1.0",
             "`/data/my.toml` line 2: `[blue]` has no key `fluency_floor` | `fluency_floor` belongs to `[red]`",
         ),
         ("turns = 3", "`/data/my.toml` line 1: the top level has no key `turns` | `turns` belongs to `[game]`"),
+        (
+            "epsilon = 0",
+            "`/data/my.toml` line 1: the top level has no key `epsilon` | `epsilon` belongs to `[certify]` or `[solver]`",
+        ),
+        (
+            "[certify]\ndialogs = 9",
+            "`/data/my.toml` line 2: `[certify]` has no key `dialogs` | did you mean `dialogues`?",
+        ),
         (
             "[probe]\nxyz = 1",
             "`/data/my.toml` line 2: `[probe]` has no key `xyz` | its keys are `beta`, `dialogues`, `steps`",
@@ -102,6 +112,15 @@ fn bad_values_name_key_value_line_and_range() {
         ("[game]\nturns = -2", "line 2: `[game] turns` is `-2`; it must be at least 1 and at most 64"),
         ("[game]\nturns = 2.0", "line 2: `[game] turns` is `2.0`, of type float; it must be an integer"),
         ("[game]\nturns = 'two'", "line 2: `[game] turns` is `'two'`, of type string; it must be an integer"),
+        ("[game]\nred_team = 0", "line 2: `[game] red_team` is `0`; it must be at least 1 and at most 64"),
+        (
+            "[game]\nschedule = 'realy'",
+            "line 2: `[game] schedule` is `'realy'`; it must be one of `relay`, `parallel`, `drawn`",
+        ),
+        (
+            "[game]\nred_team = 3\nh_min = 0.1",
+            "line 2: `red_team = 3` seats, but a relay of `turns = 2` has a turn for the first 2 only",
+        ),
         ("[game]\nh_min = 1.0", "line 2: `[game] h_min` is `1.0`; it must be at least 0 and below 1"),
         ("[game]\nh_min = -0.1", "line 2: `[game] h_min` is `-0.1`; it must be at least 0 and below 1"),
         ("[game]\nh_min = nan", "line 2: `[game] h_min` is `nan`; it must be at least 0 and below 1"),
@@ -134,13 +153,59 @@ fn bad_values_name_key_value_line_and_range() {
             "line 1: `method` is `'psor'`; it must be one of `psro`, `grts`, `fictitious_play`, `self_play`, `single_attacker`",
         ),
         ("[game]\naggregator = 1", "line 2: `[game] aggregator` is `1`, of type integer; it must be a string"),
+        (
+            "[certify]\ndialogues = 0",
+            "line 2: `[certify] dialogues` is `0`; it must be at least 1 and at most 1000000000",
+        ),
+        ("[certify]\nepsilon = -1", "line 2: `[certify] epsilon` is `-1`; it must be at least 0 and finite"),
+        (
+            "[certify]\nallocation = 'adaptiv'",
+            "line 2: `[certify] allocation` is `'adaptiv'`; it must be one of `adaptive`, `uniform`",
+        ),
+        (
+            "[solver]\nmeta_strategy = 'nahs'",
+            "line 2: `[solver] meta_strategy` is `'nahs'`; it must be one of `nash`, `max_entropy_nash`, `regret_matching_plus`, \
+             `fictitious_play`, `weakened_fictitious_play`, `projected_replicator`, `alpha_rank`, `logit_qre`, `uniform`, \
+             `latest`, `rectified_nash`",
+        ),
     ];
     for (text, expected) in cases {
         let message = parse(text).expect_err(text).to_string();
         assert_eq!(message, format!("`/data/my.toml` {expected}"));
         assert!(!fault(text).ends_with("| "), "{text} has no way out");
     }
+    assert!(fault("[solver]\nmeta_strategy = 'nahs'").ends_with("| did you mean `nash`?"));
     assert!(fault("method = 'psor'").ends_with("| did you mean `psro`?"));
+    assert!(fault("[game]\nschedule = 'realy'").ends_with("| did you mean `relay`?"));
+    let relay = fault("game.red_team = 2\ngame.turns = 1");
+    assert!(relay.starts_with("`/data/my.toml` line 2: `red_team = 2` seats, but a relay of `turns = 1`"), "{relay}");
+    assert!(relay.ends_with("| lower `[game] red_team`, raise `turns`, or take another `schedule`"), "{relay}");
+    assert!(fault("[certify]\nallocation = 'adaptiv'").ends_with("| did you mean `adaptive`?"));
+}
+
+#[test]
+fn every_rule_can_be_named_beside_psro_alone() {
+    assert_eq!(Scenario::builtin().unwrap().solver.meta_strategy, None);
+    for rule in MetaSolver::ALL {
+        let scenario = parse(&format!("[solver]\nmeta_strategy = '{}'", rule.name())).unwrap();
+        assert_eq!(scenario.solver.meta_strategy, Some(MetaStrategy(rule)));
+        assert_eq!(parse(&scenario.to_toml().unwrap()).unwrap(), scenario);
+    }
+    let cases = [
+        (
+            "method = 'self_play'\nsolver.meta_strategy = 'nash'",
+            "`/data/my.toml`: `[solver] meta_strategy` is `\"nash\"`; only `method = \"psro\"` has a choice, the other methods \
+             are their rule | leave the key out, or set `method = \"psro\"`",
+        ),
+        (
+            "[solver]\nmeta_strategy = 'alpha_rank'\niterations = 50",
+            "`/data/my.toml`: `[solver] meta_strategy` is `\"alpha_rank\"`; it takes 50 policies a side, and 50 iterations may \
+             reach 51 | set `[solver] iterations` to at most 49, or choose another rule",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(fault(text), expected);
+    }
 }
 
 #[test]
@@ -161,11 +226,31 @@ fn the_fingerprint_follows_everything_but_the_name() {
     assert_eq!(base.len(), 8);
     assert!(base.chars().all(|c| c.is_ascii_hexdigit()));
     assert_eq!(base, print("name = 'other'"));
-    let changes =
-        ["seed = 2", "[game]\nturns = 3", "[blue]\nbeta = 0.021", "[budget]\ntokens = 1", "[base]\nmodel = 'm'"];
+    let changes = [
+        "seed = 2",
+        "[game]\nturns = 3",
+        "[blue]\nbeta = 0.021",
+        "[solver]\nmeta_strategy = 'logit_qre'",
+        "[budget]\ntokens = 1",
+        "[base]\nmodel = 'm'",
+    ];
     for change in changes {
         assert_ne!(base, print(change), "{change}");
     }
+}
+
+#[test]
+fn a_team_is_read_and_written_and_a_team_of_one_leaves_no_trace() {
+    let team = parse("[game]\nturns = 3\nred_team = 2\nschedule = 'drawn'").unwrap();
+    assert_eq!((team.game.red_team, team.game.schedule), (2, Schedule::Drawn));
+    assert_eq!(team.game.rules().unwrap().team(), Team::new(2, Schedule::Drawn).unwrap());
+    assert_eq!(parse(&team.to_toml().unwrap()).unwrap(), team);
+    let drawn = parse("[game]\nred_team = 3\nschedule = 'parallel'").unwrap();
+    assert_ne!(drawn.fingerprint().unwrap(), team.fingerprint().unwrap());
+    let one = parse("[game]\nred_team = 1\nschedule = 'relay'").unwrap();
+    assert_eq!(one, Scenario::builtin().unwrap());
+    let written = one.to_toml().unwrap();
+    assert!(!written.contains("red_team") && !written.contains("schedule"), "{written}");
 }
 
 #[test]
@@ -174,6 +259,7 @@ fn quick_shrinks_budgets_and_keeps_the_game() {
     let quick = full.clone().quick();
     assert!(quick.solver.iterations < full.solver.iterations);
     assert!(quick.blue.learning.steps < full.blue.learning.steps);
+    assert!(quick.certify.dialogues < full.certify.dialogues);
     assert_eq!((&quick.game, &quick.base, quick.seed), (&full.game, &full.base, full.seed));
     assert_eq!(quick.clone().quick(), quick);
     assert_eq!(parse(&quick.to_toml().unwrap()).unwrap(), quick);

@@ -1,9 +1,9 @@
 //! The tables as whole texts, because alignment is what can break.
 
-use super::{grouped, of_evaluation, of_summary};
+use super::{grouped, of_evaluation, of_outcome};
 use grts::semantic::{DiversityReport, Vendi};
 use grts::session::{CellReport, Diversity, Evaluation, Strategy};
-use grts::summary::{Blue, BlueReport, Exploitability, ProbeGains, Red, Summary};
+use grts::summary::{Blue, BlueReport, Exploitability, Outcome, ProbeGains, Red, Summary};
 use grts_game::Estimate;
 use grts_game::solver::StopReason;
 use std::path::Path;
@@ -36,7 +36,7 @@ fn summary() -> Summary {
         reference_value: 0.15,
         h_min: 0.15,
         exploitability: Exploitability {
-            restricted: 0.0,
+            restricted: Estimate { low: 0.0, ..at(0.0) },
             probe: ProbeGains { red_gain: at(0.02), blue_gain: Estimate { n: 0, ..at(0.0) } },
         },
         blue: Blue { initial: blue(0.8), r#final: blue(0.25) },
@@ -66,7 +66,8 @@ v*                    0.150                    the exact value of the tabular tw
 h_min                 0.150                    share of look-alikes that blue must serve
 red could gain        +0.020 [-0.030, +0.070]  by a fresh attacker; a lower bound of exploitability
 blue could gain       not measured             by a fresh defender; a lower bound of exploitability
-inside the matrix     0.000                    zero by construction, no evidence of safety
+inside the matrix     0.000 [0.000, 0.050]     by policies of this run; 95 % certain, no evidence of safety
+  by bootstrap        0.030 [0.010, 0.040]     the same from all dialogues; likely, not guaranteed
 
 RED
 policies              9, 4 with weight         in the population, in the final mixture
@@ -76,7 +77,9 @@ coverage              0.500 [0.450, 0.550]     share of the first blue's leaking
 run directory  runs/meridian-1a2b3c4d
 next           grts eval runs/meridian-1a2b3c4d
 ";
-    assert_eq!(of_summary(&summary(), Path::new("runs/meridian-1a2b3c4d")), expected);
+    let likely_regret = Estimate { mean: 0.03, low: 0.01, high: 0.04, n: 100 };
+    let outcome = Outcome { summary: summary(), likely_regret };
+    assert_eq!(of_outcome(&outcome, Path::new("runs/meridian-1a2b3c4d")), expected);
 }
 
 #[test]

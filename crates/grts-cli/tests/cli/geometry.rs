@@ -5,8 +5,8 @@ use grts::scenario::Scenario;
 use grts::store::{EntryRecord, Manifest, Records, RunDir};
 use grts_game::geometry::Survey;
 
-/// A run with `dialogues` of 96 successful in each entry.
-fn create(desk: &Desk, successes: &[[u32; 3]]) {
+/// A run with so many of 96 dialogues successful in each entry.
+pub fn create(desk: &Desk, successes: &[[u32; 3]]) {
     let mut run = RunDir::create_at(&desk.path("run"), &Manifest::new(Scenario::builtin().unwrap())).unwrap();
     for (row, successes) in successes.iter().enumerate() {
         let entry = |(col, &won): (usize, &u32)| {
@@ -33,7 +33,13 @@ fn a_run_has_a_shape() {
     assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
     let first = "3 red by 3 blue policies, 9 agents; bootstrap intervals of 50 draws\n\nGAME\ntransitive share      0.";
     assert!(said.stdout.starts_with(first), "{}", said.stdout);
-    assert!(said.stdout.contains("\nELO\n  red 0") && said.stdout.contains("\n  blue 2"), "{}", said.stdout);
+    assert!(
+        said.stdout.contains("\nPOLICIES ")
+            && said.stdout.contains("\n  red 0 ")
+            && said.stdout.contains("\n  blue 2 "),
+        "{}",
+        said.stdout
+    );
     let read = |arguments: &[&str]| -> Survey { serde_json::from_str(&desk.grts(arguments).stdout).unwrap() };
     let survey = read(&["geometry", "run", "--json"]);
     assert_eq!((survey.resamples, survey.transitive_share.n), (200, 9 * 96));

@@ -1,5 +1,6 @@
 //! The binary as a user meets it: what is typed, and then exit code, stdout, stderr, and what became of the files.
 
+mod export;
 mod geometry;
 mod inputs;
 mod models;
@@ -96,6 +97,8 @@ turns = 1
 iterations = 1
 entry_dialogues = 4
 gain_dialogues = 4
+[certify]
+dialogues = 24
 [red]
 steps = 1
 batch = 4

@@ -26,8 +26,9 @@ fn a_game_is_solved_by_every_rule() {
     assert_eq!(answer["row"], serde_json::json!([0.5, 0.5]));
 }
 
+/// Radius of Hoeffding's bound for two entries of 8 returns: √(ln(6/0.05) / 16) = 0.547. Row 1 is worth at least 0.203.
 #[test]
-fn the_table_names_what_is_played() {
+fn the_table_names_what_is_played_and_what_sampling_leaves_open() {
     let desk = Desk::new();
     desk.write("long.csv", "row,col,mean,n,sd\nred-0,blue-0,0.25,8,0.1\nred-1,blue-0,0.75,8,0.1\n");
     let said = desk.grts(&["nash", "long.csv"]);
@@ -36,9 +37,15 @@ fn the_table_names_what_is_played() {
     assert!(head.starts_with("2 × 1 game, solver `nash`, "), "{head}");
     assert_eq!(
         rest,
-        "\nvalue     0.75\nNashConv  0e0\n\nrow player: 1 of 2 played\n  red-1        1.000000\n\n\
-         column player: 1 of 1 played\n  blue-0       1.000000\n"
+        "\nvalue     0.75\nNashConv  0e0 of these means; in the game that they were sampled from:\n          \
+         0.000 to 0.797, 95 % certain if sample sizes were fixed beforehand\n          \
+         0.000 to 0.000 by bootstrap, likely and not guaranteed\n\n\
+         row player: 1 of 2 played\n  red-1        1.000000\n\ncolumn player: 1 of 1 played\n  blue-0       1.000000\n"
     );
+    desk.write("points.csv", "row,col,mean,n,sd\nred-0,blue-0,250,8,1\nred-1,blue-0,750,8,1\n");
+    let sampled = &json(&desk, &["nash", "points.csv", "--json"])["sampled"];
+    assert_eq!((&sampled["certified"], &sampled["bootstrap"]["n"]), (&Value::Null, &Value::from(16)));
+    assert!(desk.grts(&["nash", "points.csv"]).stdout.contains("\n          no bound, since single payoffs may lie "));
 }
 
 #[test]

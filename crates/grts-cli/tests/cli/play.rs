@@ -24,7 +24,7 @@ fn keys(json: &Value) -> Vec<&str> {
     json.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
-/// One run for all, since it is the slow part: solve, resume, eval, and stdout that does not take the result.
+/// One run for all, since it is the slow part: solve, resume, eval, probe, and stdout that does not take the result.
 #[test]
 fn a_run_is_solved_printed_again_and_measured() {
     let desk = Desk::new();
@@ -51,6 +51,89 @@ fn a_run_is_solved_printed_again_and_measured() {
     assert_eq!(evaluation["diversity"]["vendi"]["order_1"]["n"], 8);
     assert_eq!(evaluation["diversity"]["self_bleu"].as_array().unwrap().len(), 4);
     stdout_that_takes_nothing(&desk, &eval);
+    the_payoffs_of_a_played_run_are_exported(&desk);
+    fresh_learners_exploit_it(&desk);
+}
+
+/// Both sides; what was trained is kept, other seeds train others, and the run's result stays.
+fn fresh_learners_exploit_it(desk: &Desk) {
+    let result = fs::read(desk.path("run/summary.json")).unwrap();
+    let probe = |arguments: &[&str]| -> Value {
+        let probed = desk.grts(&[&["probe", "run", "--dialogues", "8", "--json"], arguments].concat());
+        assert_eq!(probed.code, Some(0), "{}", probed.stderr);
+        serde_json::from_str(&probed.stdout).unwrap()
+    };
+    let attackers = probe(&["--seeds", "2", "--budget", "0.5"]);
+    let ids: Vec<&str> =
+        attackers["exploiters"].as_array().unwrap().iter().map(|e| e["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["exploiter-red-0.5x-1-1", "exploiter-red-0.5x-1-2"]);
+    let written =
+        |id: &str| fs::metadata(desk.path("run/policies").join(id).join("adapter_model.safetensors")).unwrap();
+    let first = ids.iter().map(|id| written(id).modified().unwrap()).collect::<Vec<_>>();
+    assert_eq!((&attackers["against"], &attackers["value"]["n"]), (&Value::from("blue"), &Value::from(8)));
+    assert_eq!(attackers["scripted"]["best_of_asr"]["n"], 200);
+    assert_eq!(probe(&["--seeds", "2", "--budget", "0.5"]), attackers, "what is trained is taken as it is");
+    assert_eq!(first, ids.iter().map(|id| written(id).modified().unwrap()).collect::<Vec<_>>());
+    let other = probe(&["--seeds", "1", "--budget", "0.5", "--seed", "2"]);
+    assert_ne!(other["exploiters"][0]["id"], attackers["exploiters"][0]["id"]);
+    let defenders = probe(&["--against", "red", "--seeds", "1"]);
+    assert_eq!((&defenders["against"], &defenders["scripted"]), (&Value::from("red"), &Value::Null));
+    let table = desk.grts(&["probe", "run", "--dialogues", "8", "--against", "red", "--seeds", "1"]).stdout;
+    assert!(table.contains("fresh defenders with 2 times the budget, seed 1\n\nEXPLOITERS "), "{table}");
+    assert_eq!(fs::read(desk.path("run/summary.json")).unwrap(), result);
+}
+
+/// Names and mixtures of the file are those of the run, and its shape is the run's.
+fn the_payoffs_of_a_played_run_are_exported(desk: &Desk) {
+    let said = desk.grts(&["export", "run", "--meta-game", "game.npz"]);
+    assert!(said.stdout.ends_with("; payoffs, counts, variances, intervals, names, strategies\n"), "{}", said.stderr);
+    let table = grts::exchange::read(&desk.path("game.npz")).unwrap();
+    let [reds, blues] = table.names.unwrap();
+    assert!(reds[0] == "base" && blues[0] == "base" && reds[1..].iter().all(|id| id == "red-1"), "{reds:?} {blues:?}");
+    for mixture in table.strategies.unwrap() {
+        assert!((mixture.iter().sum::<f64>() - 1.0).abs() < 1e-6, "{mixture:?}");
+    }
+    let shape = |of: &str| -> grts_game::geometry::Survey {
+        serde_json::from_str(&desk.grts(&["geometry", of, "--json"]).stdout).unwrap()
+    };
+    let (run, file) = (shape("run"), shape("game.npz"));
+    assert_eq!((run.rows, run.cols, run.transitive_share.n), (reds.len(), blues.len(), file.transitive_share.n));
+    assert!((run.transitive_share.low - file.transitive_share.low).abs() < 1e-9);
+    assert!((run.elo_error.high - file.elo_error.high).abs() < 1e-9);
+}
+
+/// A tuple is trained, stored, measured again and handed over seat by seat.
+#[test]
+fn a_red_team_goes_all_the_way() {
+    let desk = Desk::new();
+    desk.write("team.toml", &TINY.replace("turns = 1", "turns = 2\nred_team = 2"));
+    let solved = desk.grts(&["solve", "team.toml", "--quick", "--run-dir", "run", "--json"]);
+    assert_eq!(solved.code, Some(0), "{}", solved.stderr);
+    let summary: Value = serde_json::from_str(&solved.stdout).unwrap();
+    assert_eq!(keys(&summary), TOP_LEVEL);
+    assert!(fs::read_to_string(desk.path("run/run.toml")).unwrap().contains("\nred_team = 2\n"));
+    assert_eq!(desk.grts(&["resume", "run", "--json"]).stdout, solved.stdout);
+    let measured = desk.grts(&["eval", "run", "--dialogues", "8", "--json"]);
+    assert_eq!(measured.code, Some(0), "{}", measured.stderr);
+
+    let export = |policy, out| ["export", "run", "--policy", policy, "--merged", "--out", out];
+    let seat = desk.grts(&export("probe-red-final/seat-1", "second"));
+    assert_eq!(seat.code, Some(0), "{}", seat.stderr);
+    let refused = desk.refusal(&export("probe-red-final", "whole"));
+    let expected =
+        "error: run directory `run` has a red team `probe-red-final`, which is no single policy\nhint: it has ";
+    assert!(refused.starts_with(expected) && refused.contains("`probe-red-final/seat-0`, "), "{refused}");
+    let adapter = "run/policies/probe-red-final";
+    let speak = |adapter| ["generate", "builtin", "--adapter", adapter, "--prompt", "x", "--max-tokens", "4"];
+    assert_eq!(
+        desk.refusal(&speak(adapter)),
+        format!(
+            "error: model `{adapter}`: it holds a red team, with an adapter for each seat\nhint: give one of its seats, such \
+             as `{adapter}/seat-0`\n"
+        )
+    );
+    let spoken = desk.grts(&speak("run/policies/probe-red-final/seat-0"));
+    assert_eq!(spoken.code, Some(0), "{}", spoken.stderr);
 }
 
 /// The method `grts`, and a sentence encoder as its semantic space; a directory without one is refused before anything runs.

@@ -68,7 +68,7 @@ fn an_unfinished_run_cannot_be_measured() {
     drop(create(&desk, "run"));
     let said = desk.grts(&["eval", "run"]);
     assert_eq!((said.code, said.stdout.as_str()), (Some(2), ""));
-    let expected = "error: run directory `run` is not finished, so it has no final blue to measure\n\
+    let expected = "error: run directory `run` is not finished, so it has no final mixtures to measure\n\
                     hint: `grts resume run` first\n";
     assert!(said.stderr.ends_with(expected), "{}", said.stderr);
 }

@@ -82,8 +82,8 @@ fn every_command_has_help_with_an_example() {
         ),
         (
             &["export", "--help"],
-            "Usage: grts export [OPTIONS] --merged --out <DIR> <MODEL|RUN>",
-            "\n  grts export runs/a --policy blue-1 --merged --out hardened",
+            "Usage: grts export [OPTIONS] <MODEL|RUN>",
+            "\n  grts export runs/a --meta-game game.npz",
         ),
         (&["bench", "--help"], "Usage: grts bench [OPTIONS] <MODEL>", "Example: `grts bench builtin --batch 1,32 "),
         (&["nash", "--help"], "Usage: grts nash [OPTIONS] <FILE>", "\n  grts nash game.npy  "),

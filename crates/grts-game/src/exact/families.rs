@@ -12,15 +12,30 @@ use crate::{GameError, Matrix};
 /// # Errors
 /// There are no fields.
 pub fn blotto(coins: usize, fields: usize) -> Result<Matrix, GameError> {
+    Ok(margins(coins, fields)?.map(|margin| if margin == 0.0 { 0.0 } else { margin.signum() }))
+}
+
+/// The same with the margin itself as the return: fields won minus fields lost, divided by the largest that there is.
+/// With three fields it is the same game.
+///
+/// # Errors
+/// There are no fields.
+pub fn blotto_by_margin(coins: usize, fields: usize) -> Result<Matrix, GameError> {
+    let margins = margins(coins, fields)?;
+    let largest = margins.range().1.max(1.0);
+    Ok(margins.map(|margin| margin / largest))
+}
+
+fn margins(coins: usize, fields: usize) -> Result<Matrix, GameError> {
     if fields == 0 {
         return Err(GameError::Empty { what: "list of fields" });
     }
     let actions = divisions(coins, fields);
-    let returns = |a: &[usize], b: &[usize]| -> f64 {
-        let won: i64 = a.iter().zip(b).map(|(x, y)| i64::from(x > y) - i64::from(x < y)).sum();
-        won.signum() as f64
+    let won = |a: &[usize], b: &[usize]| -> f64 {
+        let margin: i64 = a.iter().zip(b).map(|(x, y)| i64::from(x > y) - i64::from(x < y)).sum();
+        margin as f64
     };
-    Matrix::from_fn(actions.len(), actions.len(), |i, j| returns(&actions[i], &actions[j]))
+    Matrix::from_fn(actions.len(), actions.len(), |i, j| won(&actions[i], &actions[j]))
 }
 
 /// All ways to divide `coins` over `fields` (at least one).

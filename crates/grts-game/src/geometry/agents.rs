@@ -64,6 +64,11 @@ impl Agents {
         self.features(i).iter().flat_map(|&a| of(a)).sum()
     }
 
+    /// Features of one agent.
+    pub(super) fn width(&self) -> usize {
+        self.width
+    }
+
     /// Payoffs between features, antisymmetric.
     pub(super) fn interaction(&self) -> &Matrix {
         &self.interaction

@@ -5,6 +5,7 @@ use super::clusters::{Cluster, effective_diversity, nash_clusters, relative_perf
 use super::elo::{elo, prediction_errors};
 use super::gamescape::gamescape;
 use super::split::Split;
+use crate::alpha_rank::{self, Selection};
 use crate::stream::{StreamKey, unit};
 use crate::{Estimate, GameError, Matrix, MetaGame, Moments};
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,9 @@ use statrs::distribution::{ContinuousCDF, Normal};
 
 /// Agents above which clusters and cycles are not computed: both take a time that grows with the cube.
 const MOST_AGENTS: usize = 4096;
+
+/// α-rank in the limit; the size of the population decides about ties only.
+const SELECTION: Selection = Selection { alpha: None, population: 50 };
 
 /// Rotations that multidimensional Elo keeps.
 const ROTATIONS: usize = 1;
@@ -82,6 +86,13 @@ pub struct Survey {
     pub red_elo: Vec<Estimate>,
     /// Of each blue policy. Of an antisymmetric game, the same as red's.
     pub blue_elo: Vec<Estimate>,
+    /// How often α-rank plays each red policy, in the limit of an infinite α; empty for more than 4,096 agents, or more than
+    /// 2,500 that it goes on playing.
+    pub red_alpha_rank: Vec<Estimate>,
+    /// Each blue policy. Of an antisymmetric game, the same as red's.
+    pub blue_alpha_rank: Vec<Estimate>,
+    /// Agents that it goes on playing; 1 where one of them is stable.
+    pub alpha_rank_support: Option<Estimate>,
     /// Mean absolute error of the winning probabilities that ratings predict.
     pub elo_error: Estimate,
     /// The same with one rotation more (mElo₂).
@@ -180,6 +191,27 @@ struct Layers {
     agents: Agents,
     clusters: Vec<Cluster>,
     three_cycles: u64,
+    evolution: Option<Evolution>,
+}
+
+/// What α-rank goes on playing.
+struct Evolution {
+    red: Vec<f64>,
+    blue: Vec<f64>,
+    support: usize,
+}
+
+impl Evolution {
+    fn of(payoffs: &Matrix) -> Result<Self, GameError> {
+        let support = |mass: &[f64]| mass.iter().filter(|mass| **mass > 0.0).count();
+        if is_symmetric_game(payoffs) {
+            let red = alpha_rank::of_population(payoffs, &SELECTION)?;
+            return Ok(Self { support: support(&red), blue: red.clone(), red });
+        }
+        let pairs = alpha_rank::of_pairs(payoffs, &SELECTION)?;
+        let (red, blue) = alpha_rank::marginals(&pairs);
+        Ok(Self { red, blue, support: support(pairs.as_slice()) })
+    }
 }
 
 /// All measures of one matrix.
@@ -197,7 +229,9 @@ impl Measures {
         let agents = Agents::of(&payoffs)?;
         let layers = if agents.len() <= MOST_AGENTS {
             let (clusters, three_cycles) = (nash_clusters(&agents)?, three_cycles(&agents, 0.0));
-            Some(Layers { agents, clusters, three_cycles })
+            // All that can be wrong is that it goes on playing too many.
+            let evolution = Evolution::of(&payoffs).ok();
+            Some(Layers { agents, clusters, three_cycles, evolution })
         } else {
             None
         };
@@ -220,6 +254,13 @@ impl Measures {
         };
         let first =
             |layers: &Layers| layers.clusters.first().map_or(0.0, |top| effective_diversity(&layers.agents, top));
+        fn evolution(measures: &Measures) -> Option<&Evolution> {
+            measures.layers.as_ref()?.evolution.as_ref()
+        }
+        let of_evolution = |of: &dyn Fn(&Evolution) -> f64| {
+            let drawn = draws.iter().filter_map(|draw| evolution(draw).map(of)).collect();
+            evolution(self).map(|found| percentiles(of(found), drawn, n))
+        };
         let (rows, cols) = (self.payoffs.rows(), self.payoffs.cols());
         let shift = if is_symmetric_game(&self.payoffs) { 0 } else { rows };
         let rating = |at: usize| interval(&|measures: &Self| measures.elo[at]);
@@ -236,6 +277,9 @@ impl Measures {
             clusters: self.layers.as_ref().map_or(Ok(Vec::new()), records)?,
             red_elo: (0..rows).map(rating).collect(),
             blue_elo: (shift..shift + cols).map(rating).collect(),
+            red_alpha_rank: (0..rows).filter_map(|row| of_evolution(&|found| found.red[row])).collect(),
+            blue_alpha_rank: (0..cols).filter_map(|col| of_evolution(&|found| found.blue[col])).collect(),
+            alpha_rank_support: of_evolution(&|found| found.support as f64),
             elo_error: interval(&|measures| measures.errors.0),
             melo_error: interval(&|measures| measures.errors.1),
             red: landscape(&self.payoffs, draws.iter().map(|draw| draw.payoffs.clone()).collect(), n)?,

@@ -5,13 +5,14 @@
 //! whose regret is recomputed from the two strategies whatever found them. Only the Nash rules promise that it is 0. Ties
 //! go to the lowest index, no rule draws at random, and so a curve repeats.
 
-mod alpha_rank;
 mod dynamics;
 mod entropy;
 mod quantal;
 
+use crate::alpha_rank::{self, Selection};
 use crate::regret::{Board, Learners, Rule};
 use crate::{Equilibrium, GameError, Matrix, nash};
+pub(crate) use entropy::max_entropy_within;
 use serde::{Deserialize, Serialize};
 
 /// A rule for the meta-strategies of a matrix game.
@@ -63,12 +64,12 @@ pub enum MetaSolver {
         /// λ, times the payoff range.
         rationality: f64,
     },
-    /// Every policy alike.
+    /// Every policy alike; in the loop as often as it was given as a response (fictitious play, Brown 1951).
     Uniform,
-    /// The last policy only.
+    /// The last policy only; in the loop the one given last (self-play).
     Latest,
     /// A Nash equilibrium; responses go against those opponents only that a policy beats or ties, [`rectified`]
-    /// (Balduzzi et al. 2019).
+    /// (Balduzzi et al. 2019); in the loop one member of the support after the other.
     RectifiedNash,
 }
 
@@ -110,6 +111,11 @@ impl MetaSolver {
         Self::ALL.into_iter().find(|solver| solver.name() == name)
     }
 
+    /// Policies of each side that the rule can take, where there is a limit.
+    pub fn most_policies(self) -> Option<usize> {
+        matches!(self, Self::AlphaRank { .. }).then(|| alpha_rank::MOST_STATES.isqrt())
+    }
+
     /// The meta-strategies, their value and their regret.
     ///
     /// # Errors
@@ -140,7 +146,8 @@ impl MetaSolver {
             Self::AlphaRank { alpha, population } => {
                 within("alpha", alpha.unwrap_or(1.0), 0.0, f64::MAX)?;
                 within("population", f64::from(population), 1.0, f64::MAX)?;
-                alpha_rank::marginals(&nash::to_unit_range(payoffs), alpha, population)?
+                let mass = alpha_rank::of_pairs(&nash::to_unit_range(payoffs), &Selection { alpha, population })?;
+                alpha_rank::marginals(&mass)
             }
             Self::LogitQre { rationality } => {
                 within("rationality", rationality, 0.0, 1e6)?;
@@ -164,7 +171,8 @@ fn within(name: &str, value: f64, low: f64, high: f64) -> Result<(), GameError> 
 
 /// For every row in the support of an equilibrium, the opponents that it beats or ties, weighted as in the equilibrium
 /// and scaled to sum to 1: what its rectified response is trained against. Beating is against the value of the game,
-/// where the source, which has symmetric games, has 0. Rows outside the support have no opponents.
+/// where the source, which has symmetric games, has 0. Rows outside the support have no opponents; one of the support that
+/// beats nobody, which rounding can do, has all of the mixture.
 pub fn rectified(payoffs: &Matrix, equilibrium: &Equilibrium) -> Vec<Vec<f64>> {
     let (low, high) = payoffs.range();
     let least = equilibrium.value - 1e-12 * (high / 2.0 - low / 2.0);
@@ -172,7 +180,7 @@ pub fn rectified(payoffs: &Matrix, equilibrium: &Equilibrium) -> Vec<Vec<f64>> {
         let beaten = payoffs.row(row).iter().zip(&equilibrium.col);
         let weights: Vec<f64> = beaten.map(|(payoff, weight)| if *payoff >= least { *weight } else { 0.0 }).collect();
         let total: f64 = weights.iter().sum();
-        weights.into_iter().map(|weight| if total > 0.0 { weight / total } else { 0.0 }).collect()
+        if total > 0.0 { weights.iter().map(|weight| weight / total).collect() } else { equilibrium.col.clone() }
     };
     let rows = equilibrium.row.iter().enumerate();
     rows.map(|(row, weight)| if *weight > 0.0 { opponents(row) } else { vec![0.0; payoffs.cols()] }).collect()

@@ -9,34 +9,19 @@
 //! Payoffs are first mapped to [0, 1] by their range: solvers that skip this are silently wrong on payoffs of 1e-12 and
 //! on an offset of 1e9. `nash_conv` is computed from the two strategies that are handed out, in compensated arithmetic,
 //! and never read from the solver, so that a bad answer cannot look good. Where several equilibria exist the answer is one
-//! at a vertex; which one is a function of the payoffs and the basis alone. Pure equilibria go first, lowest row and then
-//! lowest column.
+//! at a vertex; which one is a function of the payoffs alone, also from an old basis (`search`). Pure equilibria go first,
+//! lowest row and then lowest column.
 
 mod basis;
 mod path;
+mod search;
 
 use crate::dense::{ExactSums, exact_product};
-use crate::linear_program::normalised;
-use crate::regret::{Board, Learners, Rule};
 use crate::{GameError, Matrix};
-use path::{CAUTION, Path};
 use serde::{Deserialize, Serialize};
 
 /// An answer whose regret exceeds this share of the payoff range is an error, not an answer.
 const CERTIFIED: f64 = 1e-8;
-/// Regret that counts as none. Where supports are so ill-conditioned that it is missed, `nash_conv` says so.
-const AIM: f64 = 1e-12;
-/// Regret at which no further attempt is worth its time.
-const EXACT: f64 = 1e-14;
-/// Walks from the guess, and as many from a pure profile if they fail: one for each degree of caution.
-const ATTEMPTS: u32 = CAUTION.len() as u32;
-/// Steps of regret matching between two looks at the supports, and at most: some for each member that a support can have,
-/// since the walk from a poor guess is short where supports are small.
-const STEPS: u32 = 50;
-const STEPS_PER_MEMBER: u32 = 10;
-const MOST_STEPS: u32 = 2000;
-/// A weight below this share of the largest one is not taken as support.
-const SUPPORT: f64 = 0.02;
 
 /// A pair of meta-strategies and what they are worth.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -107,6 +92,23 @@ pub(crate) fn to_unit_range(payoffs: &Matrix) -> Matrix {
 pub struct Basis {
     rows: Vec<usize>,
     cols: Vec<usize>,
+    effort: Effort,
+}
+
+impl Basis {
+    /// What the solution that left this basis took.
+    pub fn effort(&self) -> Effort {
+        self.effort
+    }
+}
+
+/// What a solution took, in counts that are the same on every machine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Effort {
+    /// Steps of regret matching: 0 where the old basis was enough, or the equilibrium is pure.
+    pub steps: u32,
+    /// Pivots.
+    pub pivots: usize,
 }
 
 /// A Nash equilibrium of the zero-sum game in which the row player (red) receives `payoffs`.
@@ -123,7 +125,8 @@ pub fn solve(payoffs: &Matrix) -> Result<Equilibrium, GameError> {
 /// The same, from the basis of a solved game, which is replaced by the new one. An empty basis is a cold start.
 ///
 /// The game may have grown by rows and columns (at their ends) and its entries may have changed; the less, the faster.
-/// Rows and columns that no longer exist are ignored.
+/// Rows and columns that no longer exist are ignored. The answer is that of [`solve`] but for its last digits, whatever
+/// the basis: where there are several equilibria, or nearly so, the old one is dropped and the solution starts cold.
 ///
 /// ```
 /// use grts_game::{Matrix, nash};
@@ -140,12 +143,12 @@ pub fn solve(payoffs: &Matrix) -> Result<Equilibrium, GameError> {
 pub fn solve_from(payoffs: &Matrix, basis: &mut Basis) -> Result<Equilibrium, GameError> {
     let scale = Scale::of(payoffs);
     let unit = scale.apply(payoffs);
-    let answer = match saddle(&unit) {
+    let answer = match search::saddle(&unit) {
         Some((row, col)) => {
-            *basis = Basis { rows: vec![row], cols: vec![col] };
+            *basis = Basis { rows: vec![row], cols: vec![col], effort: Effort::default() };
             Candidate::pure(&unit, row, col)
         }
-        None => mixed(unit, basis)?,
+        None => search::mixed(unit, basis)?,
     };
     let (value, nash_conv) = (scale.restore(answer.value), answer.nash_conv * scale.half * 2.0);
     Ok(Equilibrium { row: answer.row, col: answer.col, value, nash_conv })
@@ -169,98 +172,4 @@ impl Candidate {
         let only = |n: usize, chosen: usize| (0..n).map(|idx| f64::from(u8::from(idx == chosen))).collect();
         Self::of(unit, only(unit.rows(), row), only(unit.cols(), col))
     }
-}
-
-/// First row with the best guarantee and its first worst column.
-fn maximin(unit: &Matrix) -> (usize, usize) {
-    let mut best = (0, 0);
-    for row in 0..unit.rows() {
-        let values = unit.row(row);
-        let col = values.iter().enumerate().fold(0, |low, (col, value)| if *value < values[low] { col } else { low });
-        if row == 0 || values[col] > unit.get(best.0, best.1) {
-            best = (row, col);
-        }
-    }
-    best
-}
-
-/// A pure equilibrium: the value that red guarantees is the most that blue concedes.
-fn saddle(unit: &Matrix) -> Option<(usize, usize)> {
-    let (row, _) = maximin(unit);
-    let mut concedes = unit.row(0).to_vec();
-    (1..unit.rows()).for_each(|row| concedes.iter_mut().zip(unit.row(row)).for_each(|(most, x)| *most = most.max(*x)));
-    let least = unit.row(row).iter().copied().fold(f64::INFINITY, f64::min);
-    // A column that concedes no more than the guarantee pays exactly that in this row.
-    concedes.iter().position(|most| *most <= least).map(|col| (row, col))
-}
-
-/// An equilibrium that needs mixing.
-fn mixed(unit: Matrix, basis: &mut Basis) -> Result<Candidate, GameError> {
-    let board = Board::new(unit);
-    let unit = &board.by_row;
-    let inside = |members: &[usize], n: usize| members.iter().copied().filter(|&idx| idx < n).collect::<Vec<_>>();
-    let known = (inside(&basis.rows, unit.rows()), inside(&basis.cols, unit.cols()));
-    let start = if known.0.is_empty() || known.1.is_empty() { guess(&board) } else { known };
-    let max_pivots = 1000 + 20 * (unit.rows() + unit.cols());
-    let mut best: Option<(Candidate, Basis)> = None;
-    let mut path = Path::from(&board, &start.0, &start.1);
-    for attempt in 0..2 * ATTEMPTS {
-        if attempt == ATTEMPTS {
-            let (row, col) = maximin(unit);
-            path = Path::from(&board, &[row], &[col]);
-        }
-        path.walk(attempt, max_pivots);
-        let (row, col) = path.strategies();
-        let candidate = Candidate::of(unit, normalised(&row), normalised(&col));
-        if best.as_ref().is_none_or(|(found, _)| candidate.nash_conv < found.nash_conv) {
-            let (rows, cols) = path.members();
-            best = Some((candidate, Basis { rows: rows.to_vec(), cols: cols.to_vec() }));
-        }
-        let regret = best.as_ref().map_or(f64::INFINITY, |(found, _)| found.nash_conv);
-        if regret <= EXACT || (regret <= AIM && path.violation() > -EXACT) {
-            break;
-        }
-    }
-    match best {
-        Some((candidate, found)) if candidate.nash_conv <= CERTIFIED => {
-            *basis = found;
-            Ok(candidate)
-        }
-        found => {
-            let left = found.map_or(f64::NAN, |(candidate, _)| candidate.nash_conv);
-            Err(GameError::NoEquilibrium { nash_conv: left })
-        }
-    }
-}
-
-/// Rows and columns, as many of each, that regret matching plays most: by weight, ties to the lowest index.
-///
-/// It goes on until both sides play about as many, which is the sign that the supports have settled.
-fn guess(board: &Board) -> (Vec<usize>, Vec<usize>) {
-    let mut learners = Learners::new(board, Rule { predictive: true, power: 4 });
-    let members = board.by_row.rows().min(board.by_row.cols()).min(MOST_STEPS as usize) as u32;
-    let most = (2 * STEPS + STEPS_PER_MEMBER * members).min(MOST_STEPS);
-    let mut steps = 0;
-    loop {
-        learners.run(board, STEPS);
-        steps += STEPS;
-        let (row, col) = learners.averages();
-        let (num_rows, num_cols) = (support(&row), support(&col));
-        let size = (num_rows + num_cols).div_ceil(2).min(row.len()).min(col.len());
-        if steps >= most || (steps > STEPS && num_rows.abs_diff(num_cols) <= 1 + size / 32) {
-            return (heaviest(&row, size), heaviest(&col, size));
-        }
-    }
-}
-
-fn support(weights: &[f64]) -> usize {
-    let largest = weights.iter().copied().fold(0.0, f64::max);
-    weights.iter().filter(|weight| **weight > SUPPORT * largest).count()
-}
-
-fn heaviest(weights: &[f64], size: usize) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..weights.len()).collect();
-    order.sort_by(|&a, &b| weights[b].total_cmp(&weights[a]));
-    order.truncate(size);
-    order
 }

@@ -91,9 +91,15 @@ impl<'a> Path<'a> {
         (self.basis.rows.indices(), self.basis.cols.indices())
     }
 
+    /// Smallest number. Above 0 there is no other equilibrium: each side then plays exactly what does not lose against the
+    /// other, and the inverse leaves one way to do so.
+    pub(super) fn margin(&self) -> f64 {
+        self.rows.value.iter().chain(&self.cols.value).copied().fold(f64::INFINITY, f64::min)
+    }
+
     /// Most negative number, or 0.
     pub(super) fn violation(&self) -> f64 {
-        self.rows.value.iter().chain(&self.cols.value).copied().fold(0.0, f64::min)
+        self.margin().min(0.0)
     }
 
     /// The strategies of the basis; weights may be negative while there is a violation.
@@ -107,12 +113,12 @@ impl<'a> Path<'a> {
 
     /// Pivots until nothing is violated, then recomputes all numbers from refined strategies. What is still violated
     /// afterwards was hidden by rounding or by a bad inverse, which is made anew: walk again. Attempts differ in their
-    /// shifts and in how small a pivot they dare.
-    pub(super) fn walk(&mut self, attempt: u32, max_pivots: usize) {
+    /// shifts and in how small a pivot they dare. Returns the number of pivots.
+    pub(super) fn walk(&mut self, attempt: u32, max_pivots: usize) -> usize {
         let degree = attempt as usize % CAUTION.len();
         self.caution = CAUTION[degree];
         self.draw_shifts(attempt);
-        let mut healthy = true;
+        let (mut healthy, mut pivots) = (true, 0);
         let most = if degree == 0 { max_pivots } else { max_pivots.min(RENEWED) };
         for _ in 0..most {
             let Some((variable, mu)) = self.most_violated() else { break };
@@ -120,6 +126,7 @@ impl<'a> Path<'a> {
             if !healthy {
                 break;
             }
+            pivots += 1;
             if degree > 0 {
                 // Small pivots leave no digits to pile errors on.
                 self.renew();
@@ -128,6 +135,7 @@ impl<'a> Path<'a> {
         if self.evaluate() > RESIDUAL || !healthy {
             self.renew();
         }
+        pivots
     }
 
     /// The same basis with a new inverse and new numbers.

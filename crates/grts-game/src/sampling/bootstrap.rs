@@ -5,47 +5,49 @@
 //! never claims a level at a small size, and it must be labelled so wherever it is printed. NashConv is a maximum and
 //! the profile came from the same dialogues, so its bootstrap distribution lies above 0 even for an exact equilibrium:
 //! read it as the size of the noise.
+//!
+//! Entries are redrawn one by one: a two-valued sample from its own rate, any other as a normal mean with its own
+//! standard error, cut to the payoff range.
 
 use crate::stream::unit;
 use crate::{Equilibrium, Estimate, GameError, Matrix, MetaGame, nash};
 use rand_core::Rng;
 use statrs::distribution::{ContinuousCDF, Normal};
 
-/// 95 % percentile intervals over resampled games.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Bootstrap {
-    /// NashConv of the given profile.
-    pub nash_conv: Estimate,
-    /// Value of the game, the equilibrium of each resampled game taken anew.
-    pub value: Estimate,
-}
-
-/// Resamples the game `resamples` times. Entries are redrawn one by one: a two-valued sample from its own rate, any other
-/// as a normal mean with its own standard error, cut to the payoff range.
+/// NashConv of `profile`, with the 95 % percentile interval of `resamples` redrawn games.
 ///
 /// # Errors
-/// An entry without a dialogue, or a resampled game that cannot be solved.
-pub fn bootstrap(
+/// An entry without a dialogue.
+pub fn nash_conv(
     game: &MetaGame,
     profile: &Equilibrium,
     resamples: usize,
     rng: &mut impl Rng,
-) -> Result<Bootstrap, GameError> {
+) -> Result<Estimate, GameError> {
+    let of = |payoffs: &Matrix| Equilibrium::of_profile(payoffs, profile.row.clone(), profile.col.clone());
+    resampled(game, resamples, rng, |payoffs| Ok(of(payoffs).nash_conv))
+}
+
+/// Value of the game, the equilibrium of each redrawn game taken anew; intervals as [`nash_conv`].
+///
+/// # Errors
+/// An entry without a dialogue, or a redrawn game that cannot be solved.
+pub fn value(game: &MetaGame, resamples: usize, rng: &mut impl Rng) -> Result<Estimate, GameError> {
+    resampled(game, resamples, rng, |payoffs| Ok(nash::solve(payoffs)?.value))
+}
+
+fn resampled(
+    game: &MetaGame,
+    resamples: usize,
+    rng: &mut impl Rng,
+    statistic: impl Fn(&Matrix) -> Result<f64, GameError>,
+) -> Result<Estimate, GameError> {
     let means = game.payoffs()?;
-    let (mut regrets, mut values) = (Vec::with_capacity(resamples), Vec::with_capacity(resamples));
-    for _ in 0..resamples {
-        let redrawn = Matrix::from_fn(means.rows(), means.cols(), |row, col| redraw(game, row, col, rng))?;
-        regrets.push(Equilibrium::of_profile(&redrawn, profile.row.clone(), profile.col.clone()).nash_conv);
-        values.push(nash::solve(&redrawn)?.value);
-    }
-    let dialogues =
-        (0..means.rows()).flat_map(|row| (0..means.cols()).map(move |col| game.entry(row, col).count)).sum();
-    let nash_conv = Equilibrium::of_profile(&means, profile.row.clone(), profile.col.clone()).nash_conv;
-    let value = nash::solve(&means)?.value;
-    Ok(Bootstrap {
-        nash_conv: percentiles(nash_conv, regrets, dialogues),
-        value: percentiles(value, values, dialogues),
-    })
+    let (rows, cols) = (means.rows(), means.cols());
+    let again = |_| statistic(&Matrix::from_fn(rows, cols, |row, col| redraw(game, row, col, rng))?);
+    let values = (0..resamples).map(again).collect::<Result<Vec<f64>, GameError>>()?;
+    let dialogues = (0..rows).flat_map(|row| (0..cols).map(move |col| game.entry(row, col).count)).sum();
+    Ok(percentiles(statistic(&means)?, values, dialogues))
 }
 
 /// A mean of one entry's resampled returns.

@@ -86,10 +86,9 @@ pub struct Clustered {
 /// opening, and where all are alike it costs what was gained by playing an opening more than once. Openings without a
 /// scored dialogue are left out.
 pub fn clustered(openings: &[Moments], range: (f64, f64), bound: Bound, delta: f64) -> Clustered {
-    let played = || openings.iter().filter(|opening| opening.count > 0);
-    let means: Moments = played().map(|opening| opening.mean).collect();
+    let means = Moments::of_clusters(openings.iter().copied());
     let mut dialogues = Moments::default();
-    played().for_each(|opening| dialogues.merge(*opening));
+    openings.iter().for_each(|opening| dialogues.merge(*opening));
     let (between, naive) = (means.variance() / means.count as f64, dialogues.variance() / dialogues.count as f64);
     let design_effect = if naive > 0.0 && means.count > 1 { between / naive } else { 1.0 };
     Clustered { mean: bound.interval(&means, range, delta), design_effect }

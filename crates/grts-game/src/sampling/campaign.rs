@@ -13,7 +13,7 @@
 //! The state holds no payoffs (those are the [`MetaGame`]'s) and no generator, so a campaign that is told the same
 //! returns in the same order is the same campaign: that is what a resumed run does.
 
-use super::certifier::{Certificate, Certifier, Draw};
+use super::certifier::{Allocation, Certificate, Certifier, Draw};
 use crate::{Equilibrium, GameError, Matrix, MetaGame, Player, nash};
 use rand_core::Rng;
 use serde::{Deserialize, Serialize};
@@ -72,7 +72,7 @@ impl Campaign {
         }
         let Some(epoch) = &mut self.epoch else { return Ok(Vec::new()) };
         epoch.grow(game);
-        Ok(epoch.certifier.plan(dialogues, rng))
+        Ok(epoch.certifier.plan(dialogues, Allocation::Adaptive, rng))
     }
 
     /// Adds a return to `game`, and to the certificate if its dialogue was played for it.

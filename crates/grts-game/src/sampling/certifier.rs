@@ -9,7 +9,7 @@
 //! **Pruning, valid for mixed profiles.** With [L, U] the intervals of the deviations, NashConv is at most
 //! max_i U_i − min_j L_j. A row with U_i < max_k L_k is not red's best deviation, so no value it may have changes
 //! NashConv, and no dialogue is spent on it; columns likewise. What is pruned is a deviation *against* the profile and
-//! not a strategy *in* it, so nothing is assumed about supports. [`Certifier::plan`] is the sharper form of this rule:
+//! not a strategy *in* it, so nothing is assumed about supports. [`Allocation::Adaptive`] is the sharper form of this rule:
 //! each side's next dialogues go to the deviation with the outermost end (Kalyanakrishnan et al. 2012 call it the upper
 //! confidence bound of the challenger), which a pruned deviation never has.
 //!
@@ -39,6 +39,16 @@ pub struct Draw {
     pub col: usize,
     /// The deviation that it samples; `None` for a dialogue that only explores.
     pub deviation: Option<Deviation>,
+}
+
+/// Which deviations the next dialogues sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Allocation {
+    /// Those that keep the bound up: the outermost end of each side.
+    Adaptive,
+    /// All of them as often: the baseline.
+    Uniform,
 }
 
 /// What is known of a profile at the level 1 − δ, whenever one looks.
@@ -123,9 +133,33 @@ impl Certifier {
         Ok(())
     }
 
-    /// The next `dialogues` dialogues: in portions that allow two for each deviation, each goes to the side whose leading deviation is
+    /// The next `dialogues` dialogues, as `allocation` would have them.
+    pub fn plan(&self, dialogues: usize, allocation: Allocation, rng: &mut impl Rng) -> Vec<Draw> {
+        match allocation {
+            Allocation::Adaptive => self.plan_adaptive(dialogues, rng),
+            Allocation::Uniform => self.plan_uniform(dialogues, rng),
+        }
+    }
+
+    /// Each goes to the deviation with the fewest dialogues, red's and lower indices first.
+    fn plan_uniform(&self, dialogues: usize, rng: &mut impl Rng) -> Vec<Draw> {
+        let side = |player, side: &Side| {
+            let counts: Vec<_> =
+                (0..).zip(&side.returns).map(|(policy, sample)| (sample.count, Deviation { player, policy })).collect();
+            counts
+        };
+        let mut counts = [side(Player::Red, &self.red), side(Player::Blue, &self.blue)].concat();
+        let fewest = |_| {
+            let (count, deviation) = counts.iter_mut().min_by_key(|(count, _)| *count)?;
+            *count += 1;
+            Some(self.draw(*deviation, rng))
+        };
+        (0..dialogues).filter_map(fewest).collect()
+    }
+
+    /// In portions that allow two for each deviation, each goes to the side whose leading deviation is
     /// known least, and there to the deviation with the outermost end, as it will be once the portions before it are in.
-    pub fn plan(&self, dialogues: usize, rng: &mut impl Rng) -> Vec<Draw> {
+    fn plan_adaptive(&self, dialogues: usize, rng: &mut impl Rng) -> Vec<Draw> {
         let mut sides = [Forecast::new(self, Player::Red), Forecast::new(self, Player::Blue)];
         let (rows, cols) = self.shape();
         let portion = dialogues.div_ceil(2 * (rows + cols)).max(1);

@@ -25,6 +25,6 @@ pub mod sequence;
 
 pub use bounds::Bound;
 pub use campaign::{Campaign, Settings};
-pub use certifier::{Certificate, Certifier, Deviation, Draw};
+pub use certifier::{Allocation, Certificate, Certifier, Deviation, Draw};
 pub use halves::halves;
 pub use region::Region;

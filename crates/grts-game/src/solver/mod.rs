@@ -11,10 +11,11 @@
 //! oracle's verdict.
 
 mod config;
+mod meta_strategy;
 mod record;
 mod run;
 
-pub use config::{Config, MetaStrategy, Order};
+pub use config::{Config, Order};
 pub use record::{Iteration, ResponseRecord, StopReason, Verdict};
 
 use crate::{Equilibrium, Estimate, GameError, MetaGame};
@@ -67,7 +68,8 @@ pub struct State<'a, R, B> {
     pub blues: &'a [B],
     /// All entries played so far; every one has a return.
     pub game: &'a MetaGame,
-    /// The meta-strategies to respond to, under the configured rule.
+    /// The meta-strategies to respond to, under the configured rule. Under rectified Nash those of one member of the own side
+    /// and of the opponents that it beats.
     pub equilibrium: &'a Equilibrium,
 }
 

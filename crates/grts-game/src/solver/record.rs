@@ -44,7 +44,7 @@ pub struct Iteration {
     /// construction under the Nash rule, and no evidence of safety.
     pub nash_conv: f64,
     /// Upper end of what both sides gained together: the certified distance from equilibrium. `None` when a response was
-    /// rejected or the iteration was cut short.
+    /// rejected, the iteration was cut short, or the rule is rectified Nash.
     pub gap: Option<f64>,
     /// Red's response, unless the iteration was cut short before it.
     pub red: Option<ResponseRecord>,

@@ -3,19 +3,19 @@
 //! The steps are here so that [`solve`](super::solve) reads as the algorithm. Responses that end the loop by converging
 //! are not added to the populations: the certified profile would not be over them.
 
-use super::config::{Config, Tally};
+use super::config::Config;
+use super::meta_strategy::MetaStrategy;
 use super::{
     Arena, BestResponseOracle, Iteration, Observer, Response, ResponseRecord, Solution, State, StopReason, Verdict,
 };
-use crate::{Equilibrium, GameError, MetaGame};
+use crate::{Equilibrium, GameError, MetaGame, Player};
 
 pub(super) struct Run<'a, R, B, G> {
     game: &'a mut G,
     config: &'a Config,
     reds: Vec<R>,
     blues: Vec<B>,
-    red_tally: Tally,
-    blue_tally: Tally,
+    meta_strategy: MetaStrategy,
     meta_game: MetaGame,
     equilibrium: Equilibrium,
     gap: Option<f64>,
@@ -40,16 +40,16 @@ where
         let mut meta_game = MetaGame::new(game.payoff_range())?;
         reds.iter().for_each(|_| _ = meta_game.add_row());
         blues.iter().for_each(|_| _ = meta_game.add_col());
-        let (red_tally, blue_tally) = (Tally::new(reds.len()), Tally::new(blues.len()));
+        let meta_strategy = MetaStrategy::new(config, reds.len(), blues.len());
         let equilibrium = Equilibrium { row: Vec::new(), col: Vec::new(), value: 0.0, nash_conv: 0.0 };
-        Ok(Self { game, config, reds, blues, red_tally, blue_tally, meta_game, equilibrium, gap: None, iteration: 0 })
+        Ok(Self { game, config, reds, blues, meta_strategy, meta_game, equilibrium, gap: None, iteration: 0 })
     }
 
     /// Plays what is missing and recomputes the meta-strategies.
     pub(super) fn play_and_solve(&mut self) -> Result<(), E> {
         self.game.play(self.iteration, &self.reds, &self.blues, &mut self.meta_game)?;
         let payoffs = self.meta_game.payoffs()?;
-        self.equilibrium = self.config.meta_strategy.profile(&payoffs, &self.red_tally, &self.blue_tally)?;
+        self.equilibrium = self.meta_strategy.profile(&payoffs)?;
         Ok(())
     }
 
@@ -57,7 +57,7 @@ where
     pub(super) fn respond_together(&mut self) -> Result<Step, E> {
         let red = self.respond_red()?;
         let blue = self.respond_blue()?;
-        let gap = certified_gap(&red.record(), &blue.record(), 0.0);
+        let gap = self.certified_gap(&red.record(), &blue.record(), 0.0);
         let step = self.conclude(Some(red.record()), Some(blue.record()), gap, None);
         if step.1.is_none() {
             self.admit_red(red);
@@ -82,7 +82,7 @@ where
         }
         let response = self.respond_blue()?;
         let blue = response.record();
-        let gap = certified_gap(&red, &blue, (before.value - self.equilibrium.value).max(0.0));
+        let gap = self.certified_gap(&red, &blue, (before.value - self.equilibrium.value).max(0.0));
         if self.converged(gap) {
             let row = self.equilibrium.row.clone();
             self.equilibrium = Equilibrium::of_profile(&self.meta_game.payoffs()?, row, before.col);
@@ -95,22 +95,28 @@ where
     }
 
     fn respond_red(&mut self) -> Result<Response<R>, E> {
-        let Self { game, iteration, reds, blues, meta_game, equilibrium, .. } = self;
-        game.respond_red(&State { iteration: *iteration, reds, blues, game: meta_game, equilibrium })
+        let target = self.target(Player::Red)?;
+        let Self { game, iteration, reds, blues, meta_game, .. } = self;
+        game.respond_red(&State { iteration: *iteration, reds, blues, game: meta_game, equilibrium: &target })
     }
 
     fn respond_blue(&mut self) -> Result<Response<B>, E> {
-        let Self { game, iteration, reds, blues, meta_game, equilibrium, .. } = self;
-        game.respond_blue(&State { iteration: *iteration, reds, blues, game: meta_game, equilibrium })
+        let target = self.target(Player::Blue)?;
+        let Self { game, iteration, reds, blues, meta_game, .. } = self;
+        game.respond_blue(&State { iteration: *iteration, reds, blues, game: meta_game, equilibrium: &target })
+    }
+
+    fn target(&self, player: Player) -> Result<Equilibrium, GameError> {
+        self.meta_strategy.target(&self.meta_game.payoffs()?, &self.equilibrium, player, self.iteration)
     }
 
     fn admit_red(&mut self, response: Response<R>) {
         match response.verdict {
             Verdict::Rejected { .. } => {}
-            Verdict::Duplicate { of } => self.red_tally.repeat(of),
+            Verdict::Duplicate { of } => self.meta_strategy.red.repeat(of),
             Verdict::Admitted => {
                 self.reds.push(response.policy);
-                self.red_tally.add();
+                self.meta_strategy.red.add();
                 self.meta_game.add_row();
             }
         }
@@ -119,13 +125,21 @@ where
     fn admit_blue(&mut self, response: Response<B>) {
         match response.verdict {
             Verdict::Rejected { .. } => {}
-            Verdict::Duplicate { of } => self.blue_tally.repeat(of),
+            Verdict::Duplicate { of } => self.meta_strategy.blue.repeat(of),
             Verdict::Admitted => {
                 self.blues.push(response.policy);
-                self.blue_tally.add();
+                self.meta_strategy.blue.add();
                 self.meta_game.add_col();
             }
         }
+    }
+
+    /// Upper end of both gains and of the value's `drop` between them; `None` if they certify nothing. A negative upper end
+    /// (a learnt response worse than the mixture it answers) certifies no more than 0.
+    fn certified_gap(&self, red: &ResponseRecord, blue: &ResponseRecord, drop: f64) -> Option<f64> {
+        let feasible = |record: &ResponseRecord| !matches!(record.verdict, Verdict::Rejected { .. });
+        let certified = self.meta_strategy.certifies() && feasible(red) && feasible(blue);
+        certified.then(|| red.gain.high.max(0.0) + blue.gain.high.max(0.0) + drop)
     }
 
     fn converged(&self, gap: Option<f64>) -> bool {
@@ -160,11 +174,4 @@ impl<P> Response<P> {
     fn record(&self) -> ResponseRecord {
         ResponseRecord { gain: self.gain, verdict: self.verdict.clone() }
     }
-}
-
-/// Upper end of both gains and of the value's `drop` between them; `None` if a response was rejected. A negative upper
-/// end (a learnt response worse than the mixture it answers) certifies no more than 0.
-fn certified_gap(red: &ResponseRecord, blue: &ResponseRecord, drop: f64) -> Option<f64> {
-    let feasible = |record: &ResponseRecord| !matches!(record.verdict, Verdict::Rejected { .. });
-    (feasible(red) && feasible(blue)).then(|| red.gain.high.max(0.0) + blue.gain.high.max(0.0) + drop)
 }

@@ -3,18 +3,23 @@
 //! One record, [`GameTable`], and one module a format; the ending of a file's name chooses it. What a format cannot hold
 //! is left out of it (Gambit's knows payoffs only), and what a file does not say is absent, never made up. No file may
 //! bring a number that is not finite into a game, and none that we write has one: some readers take NaN for a payoff.
-//! `.npz` keeps everything to the bit; the decimals of the others read back to the same doubles.
+//! `.npz` keeps everything to the bit; what the others keep reads back to the same doubles.
 
 mod csv;
 mod gambit;
+mod long;
 mod numpy;
+mod parquet;
+
+#[cfg(test)]
+mod tests;
 
 use crate::error::Error;
 use grts_game::Matrix;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const FORMATS: &str = "`.npy`, `.npz`, `.csv` and `.nfg` are known";
+const FORMATS: &str = "`.npy`, `.npz`, `.csv`, `.parquet` and `.nfg` are known";
 
 /// A meta-game with what is known about it; `m` rows and `n` columns, everything row-major.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +41,8 @@ pub struct Sample {
     pub count: Vec<u64>,
     /// Unbiased variance of a return, `m × n`; 0 where there are fewer than two.
     pub variance: Vec<f64>,
+    /// Lower and upper ends of 95 % intervals of the means, each `m × n`.
+    pub interval: Option<[Vec<f64>; 2]>,
 }
 
 impl From<Matrix> for GameTable {
@@ -55,16 +62,18 @@ pub fn read(path: &Path) -> Result<GameTable, Error> {
         Format::Npy => numpy::read_array(&bytes),
         Format::Npz => numpy::read_archive(&bytes),
         Format::Csv => csv::read(&bytes),
+        Format::Parquet => parquet::read(bytes),
         Format::Nfg => gambit::read(&bytes),
     };
     table.map_err(|problem| refused(path, problem, "give a game with one finite payoff to red for each row and column"))
 }
 
-/// Writes a game beside its place and then moves it there; a file that exists is not written over.
+/// Writes a game beside its place and then moves it there; a file that exists is not written over. Returns in words what
+/// of the game the file holds.
 ///
 /// # Errors
 /// [`Error::Game`] for an unknown ending or a file that exists; [`Error::Io`] or [`Error::DiskFull`], and nothing is left.
-pub fn write(path: &Path, table: &GameTable) -> Result<(), Error> {
+pub fn write(path: &Path, table: &GameTable) -> Result<Vec<&'static str>, Error> {
     let format = Format::of(path)?;
     if path.exists() {
         return Err(refused(path, "it exists", "name another file; nothing is written over"));
@@ -73,6 +82,7 @@ pub fn write(path: &Path, table: &GameTable) -> Result<(), Error> {
         Format::Npy => numpy::array(table),
         Format::Npz => numpy::archive(table),
         Format::Csv => csv::text(table),
+        Format::Parquet => parquet::bytes(table),
         Format::Nfg => Ok(gambit::text(table).into_bytes()),
     };
     let bytes = bytes.map_err(|problem| refused(path, problem, "write it as `.npz`"))?;
@@ -81,14 +91,16 @@ pub fn write(path: &Path, table: &GameTable) -> Result<(), Error> {
     written.map_err(|error| {
         let _ = fs::remove_file(&partial);
         Error::io("write", path, error)
-    })
+    })?;
+    Ok(format.holds(table))
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
     Npy,
     Npz,
     Csv,
+    Parquet,
     Nfg,
 }
 
@@ -99,9 +111,25 @@ impl Format {
             "npy" => Ok(Self::Npy),
             "npz" => Ok(Self::Npz),
             "csv" => Ok(Self::Csv),
+            "parquet" => Ok(Self::Parquet),
             "nfg" => Ok(Self::Nfg),
             _ => Err(refused(path, "the format cannot be told from the name", FORMATS)),
         }
+    }
+
+    /// What a file of this format has of a game.
+    fn holds(self, table: &GameTable) -> Vec<&'static str> {
+        let (bare, archive) = (matches!(self, Self::Npy | Self::Nfg), self == Self::Npz);
+        let sample = table.sample.as_ref().filter(|_| !bare);
+        let parts = [
+            ("payoffs", true),
+            ("counts", sample.is_some()),
+            (if archive { "variances" } else { "standard deviations" }, sample.is_some()),
+            ("intervals", sample.is_some_and(|sample| sample.interval.is_some())),
+            ("names", table.names.is_some() && !bare),
+            ("strategies", table.strategies.is_some() && archive),
+        ];
+        parts.into_iter().filter(|(_, held)| *held).map(|(part, _)| part).collect()
     }
 }
 
@@ -113,85 +141,4 @@ fn partial(path: &Path) -> PathBuf {
 
 fn refused(path: &Path, problem: impl ToString, hint: &str) -> Error {
     Error::Game { path: path.to_owned(), problem: problem.to_string(), hint: hint.to_owned() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{GameTable, Sample, read, write};
-    use grts_game::Matrix;
-
-    fn full() -> GameTable {
-        let payoffs = Matrix::from_rows(&[[0.1, -1.0 / 3.0, 1e-300], [2.5e30, 0.0, -7.0]]).unwrap();
-        let sample = Sample { count: vec![3, 4, 5, 6, 7, 1], variance: vec![0.25, 1.0 / 7.0, 0.0, 1e-9, 2.0, 0.0] };
-        let names =
-            [vec!["red-0".to_owned(), "r\u{e9}d, \"1\"".to_owned()], (0..3).map(|j| format!("blue-{j}")).collect()];
-        let strategies = [vec![0.1, 0.9], vec![1.0 / 3.0, 2.0 / 3.0, 0.0]];
-        GameTable { payoffs, sample: Some(sample), names: Some(names), strategies: Some(strategies) }
-    }
-
-    #[test]
-    fn every_format_returns_what_it_can_hold() {
-        let desk = tempfile::tempdir().unwrap();
-        let table = full();
-        let bare = GameTable::from(table.payoffs.clone());
-        let keeps = [
-            ("a.npz", table.clone()),
-            ("a.csv", GameTable { strategies: None, ..table.clone() }),
-            ("a.npy", bare.clone()),
-            ("a.nfg", bare.clone()),
-        ];
-        for (name, kept) in keeps {
-            let path = desk.path().join(name);
-            write(&path, &table).unwrap();
-            let found = read(&path).unwrap();
-            assert_eq!(
-                (&found.payoffs, &found.names, &found.strategies),
-                (&kept.payoffs, &kept.names, &kept.strategies)
-            );
-            assert_eq!(found.sample.as_ref().map(|s| &s.count), kept.sample.as_ref().map(|s| &s.count), "{name}");
-            let variances = |table: &GameTable| table.sample.clone().map_or(Vec::new(), |s| s.variance);
-            // A CSV holds the standard deviation, whose square is rounded.
-            assert!(variances(&found).iter().zip(variances(&kept)).all(|(x, y)| (x - y).abs() <= 1e-15 * y), "{name}");
-            let again = write(&path, &table).unwrap_err().to_string();
-            assert!(again.ends_with("it exists"), "{again}");
-        }
-        for (name, kept) in [("b.npz", &bare), ("b.csv", &bare)] {
-            let path = desk.path().join(name);
-            write(&path, &bare).unwrap();
-            assert_eq!(read(&path).unwrap().payoffs, kept.payoffs);
-        }
-    }
-
-    #[test]
-    fn what_is_no_game_is_named_with_its_place() {
-        let desk = tempfile::tempdir().unwrap();
-        let cases = [
-            ("a.txt", "1", "the format cannot be told from the name"),
-            ("empty.csv", "", "matrix is empty"),
-            ("nan.csv", "1,2\n3,NaN\n", "entry (1, 1): `NaN` is not a finite number"),
-            ("inf.csv", "1,inf\n3,4\n", "entry (0, 1): `inf` is not a finite number"),
-            ("ragged.csv", "1,2\n3\n", "row 1: expected 2 values, found 1"),
-            ("word.csv", "1,2\n3,x\n", "entry (1, 1): `x` is not a number"),
-            ("mean.csv", "row,col,mean\na,x,inf\n", "entry (`a`, `x`): `inf` is not a finite number"),
-            ("n.csv", "row,col,mean,n,sd\na,x,1,-2,0\n", "entry (`a`, `x`): `-2` is not a count"),
-            ("sd.csv", "row,col,mean,n,sd\na,x,1,2,-1\n", "entry (`a`, `x`): `-1` is not a standard deviation"),
-            ("long.csv", "row,col,mean\na,x,1\na,y,2\nb,x,3\n", "entry (`b`, `y`) is missing"),
-            ("twice.csv", "row,col,mean\na,x,1\na,x,2\n", "entry (`a`, `x`) is given twice"),
-            ("bad.npy", "no array", "not an array of numpy's"),
-            ("bad.npz", "no archive", "not an archive of numpy's"),
-            ("bad.nfg", "EFG 2 R", "not a game in Gambit's strategic form"),
-            ("short.nfg", "NFG 1 R \"t\" { \"a\" \"b\" } { 2 2 }\n\n1 -1 2 -2 3\n", "expected 8 payoffs, found 5"),
-            (
-                "sum.nfg",
-                "NFG 1 R \"t\" { \"a\" \"b\" } { 1 2 }\n\n1 -1 2 2\n",
-                "entry (0, 1): payoffs 2 and 2 do not sum to 0",
-            ),
-        ];
-        for (name, text, problem) in cases {
-            let path = desk.path().join(name);
-            std::fs::write(&path, text).unwrap();
-            let said = read(&path).unwrap_err().to_string();
-            assert!(said.contains(problem), "{name}: {said}");
-        }
-    }
 }

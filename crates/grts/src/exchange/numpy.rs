@@ -1,8 +1,9 @@
 //! numpy's `.npy` and `.npz`: one array of payoffs, or an archive with all that is known.
 //!
-//! In an archive `payoff` is m × n; `count` and `variance` have its shape; `row_names`, `col_names`, `row` and `col` (the
-//! strategies) have one value for each row or column. An archive with a single array is read whatever its name. Floats
-//! of 32 and 64 bits and integers of any width are read, in C or Fortran order; floats are written as doubles.
+//! In an archive `payoff` is m × n; `count`, `variance`, `low` and `high` (the ends of intervals) have its shape; `row_names`,
+//! `col_names`, `row` and `col` (the strategies) have one value for each row or column. An archive with a single array is
+//! read whatever its name. Floats of 32 and 64 bits and integers of any width are read, in C or Fortran order; floats are
+//! written as doubles.
 
 use super::{GameTable, Sample};
 use grts_game::Matrix;
@@ -29,15 +30,14 @@ pub(super) fn read_archive(bytes: &[u8]) -> Result<GameTable, String> {
     };
     let payoffs = payoffs(doubles(&member(&mut archive, main)?.ok_or("it has no array `payoff`")?)?)?;
     let (m, n) = (payoffs.rows(), payoffs.cols());
-    let count = numbers(&mut archive, "count", m * n)?;
-    let variance = numbers(&mut archive, "variance", m * n)?;
-    let sample = count
-        .zip(variance)
-        .map(|(count, variance)| Sample { count: count.into_iter().map(|count| count as u64).collect(), variance });
+    let count = weights(&mut archive, "count", m * n)?.map(counts).transpose()?;
+    let variance = weights(&mut archive, "variance", m * n)?;
+    let interval = interval(&mut archive, m * n)?;
+    let sample = count.zip(variance).map(|(count, variance)| Sample { count, variance, interval });
     let row_names = texts(&mut archive, "row_names", m)?;
     let names = row_names.zip(texts(&mut archive, "col_names", n)?).map(|(rows, cols)| [rows, cols]);
-    let row = numbers(&mut archive, "row", m)?;
-    let strategies = row.zip(numbers(&mut archive, "col", n)?).map(|(row, col)| [row, col]);
+    let row = weights(&mut archive, "row", m)?;
+    let strategies = row.zip(weights(&mut archive, "col", n)?).map(|(row, col)| [row, col]);
     Ok(GameTable { payoffs, sample, names, strategies })
 }
 
@@ -66,10 +66,35 @@ fn member(archive: &mut Archive<'_>, name: &str) -> Result<Option<Vec<u8>>, Stri
 fn numbers(archive: &mut Archive<'_>, name: &str, expected: usize) -> Result<Option<Vec<f64>>, String> {
     let Some(bytes) = member(archive, name)? else { return Ok(None) };
     let (_, values) = doubles(&bytes).map_err(|problem| format!("`{name}`: {problem}"))?;
-    if let Some(at) = values.iter().position(|value| !(value.is_finite() && *value >= 0.0)) {
-        return Err(format!("`{name}`: value {at}, `{}`, is not a finite number of at least 0", values[at]));
+    if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+        return Err(format!("`{name}`: value {at}, `{}`, is not a finite number", values[at]));
     }
     sized(name, expected, values).map(Some)
+}
+
+/// Numbers that cannot be negative.
+fn weights(archive: &mut Archive<'_>, name: &str, expected: usize) -> Result<Option<Vec<f64>>, String> {
+    let values = numbers(archive, name, expected)?;
+    if let Some((at, value)) = values.iter().flatten().enumerate().find(|(_, value)| **value < 0.0) {
+        return Err(format!("`{name}`: value {at}, `{value}`, is below 0"));
+    }
+    Ok(values)
+}
+
+fn counts(values: Vec<f64>) -> Result<Vec<u64>, String> {
+    if let Some(at) = values.iter().position(|value| value.fract() != 0.0) {
+        return Err(format!("`count`: value {at}, `{}`, is not a count", values[at]));
+    }
+    Ok(values.into_iter().map(|value| value as u64).collect())
+}
+
+fn interval(archive: &mut Archive<'_>, expected: usize) -> Result<Option<[Vec<f64>; 2]>, String> {
+    let ends = numbers(archive, "low", expected)?.zip(numbers(archive, "high", expected)?);
+    let Some((low, high)) = ends else { return Ok(None) };
+    match low.iter().zip(&high).position(|(low, high)| low > high) {
+        Some(at) => Err(format!("value {at} of `low` and `high`: `{}` to `{}` is not an interval", low[at], high[at])),
+        None => Ok(Some([low, high])),
+    }
 }
 
 fn texts(archive: &mut Archive<'_>, name: &str, expected: usize) -> Result<Option<Vec<String>>, String> {
@@ -133,8 +158,10 @@ pub(super) fn array(table: &GameTable) -> Result<Vec<u8>, String> {
 pub(super) fn archive(table: &GameTable) -> Result<Vec<u8>, String> {
     let (m, n) = (table.payoffs.rows() as u64, table.payoffs.cols() as u64);
     let mut arrays = vec![("payoff", npy(&[m, n], table.payoffs.as_slice()))];
-    if let Some(Sample { count, variance }) = &table.sample {
+    if let Some(Sample { count, variance, interval }) = &table.sample {
         arrays.extend([("count", npy(&[m, n], count)), ("variance", npy(&[m, n], variance))]);
+        let ends = interval.iter().flat_map(|ends| ["low", "high"].into_iter().zip(ends));
+        arrays.extend(ends.map(|(name, end)| (name, npy(&[m, n], end))));
     }
     if let Some([rows, cols]) = &table.names {
         arrays.extend([("row_names", npy_texts(m, rows)), ("col_names", npy_texts(n, cols))]);

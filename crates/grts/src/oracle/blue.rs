@@ -14,8 +14,7 @@ use super::{Mixture, Progress, Training, TrainingLog, Use, returns_to_go, sample
 use crate::error::Error;
 use crate::measure::{self, Request};
 use crate::policy::Policy;
-use crate::rollout::{Attacker, Episode};
-use grts_game::rules::Player;
+use crate::rollout::{Attacker, Episode, Speaker};
 use grts_game::stream::{StreamKey, unit};
 use grts_lm::lora::Adapter;
 use grts_lm::train::{Sequence, Trainer};
@@ -47,7 +46,7 @@ pub struct BlueOracle<'a> {
 }
 
 /// How often an attack that got through is tried again in the next step; together at most half a batch.
-const REPLAYS: usize = 4;
+const REPLAYS: usize = 8;
 /// Weight of the plain questions' likelihood against the policy gradient.
 const OPEN_WEIGHT: f64 = 0.5;
 /// Memory of the measured share: new value = this much of the old one.
@@ -72,7 +71,7 @@ impl BlueOracle<'_> {
         progress: &mut Progress<'_>,
     ) -> Result<(Adapter, TrainingLog), Error> {
         let learning = self.training.learning;
-        let mut trainer = self.training.trainer(start)?;
+        let mut trainer = self.training.trainer(start, 0)?;
         let mut log = TrainingLog::default();
         let (mut integral, mut served) = (START, None);
         let mut again: Vec<Vec<String>> = Vec::new();
@@ -96,7 +95,7 @@ impl BlueOracle<'_> {
             let rules = self.training.table.rules;
             let lost = |e| returns_to_go(e, rules).into_iter().map(|g| -g).collect::<Vec<f64>>();
             let credited: Vec<Vec<f64>> = episodes.iter().map(lost).collect();
-            let (batch, kl) = samples(&episodes, Player::Blue, &credited, &reference, learning.beta);
+            let (batch, kl) = samples(&episodes, Speaker::Blue, &credited, &reference, learning.beta);
             self.training.learn(&mut trainer, &batch, step, |trainer, part| {
                 self.helpful_gradients(trainer, step, part, multiplier)
             })?;

@@ -90,7 +90,7 @@ mod tests {
 
     fn episode(tokens: &[u32], logprob: f32) -> Episode {
         let said = |logprobs| Utterance { text: String::new(), logprobs };
-        let turn = Turn { red: said(vec![logprob; tokens.len()]), blue: said(Vec::new()), score: None };
+        let turn = Turn { seat: 0, red: said(vec![logprob; tokens.len()]), blue: said(Vec::new()), score: None };
         let heard = [0, 1];
         let red = View { tokens: [&heard, tokens].concat(), spoken: vec![2..2 + tokens.len()] };
         Episode { turns: vec![turn], returns: None, red, blue: View::default() }

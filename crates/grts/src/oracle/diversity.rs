@@ -7,10 +7,10 @@
 
 use crate::error::Error;
 use crate::policy::Base;
-use crate::rollout::Episode;
+use crate::rollout::{Episode, Turn};
 use crate::semantic::{Archive, SemanticSpace};
 
-use super::{Mixture, logprobs_under};
+use super::{Mixture, by_utterance, logprobs_under};
 
 /// A weighted diversity term of red's reward.
 pub struct Diversity<'a> {
@@ -79,13 +79,17 @@ fn from_nearest(base: &Base, mixture: &Mixture<'_>, episodes: &[Episode]) -> Res
     let views: Vec<_> = episodes.iter().map(|e| &e.red).collect();
     let mut nearest: Option<(f64, Vec<Vec<f64>>)> = None;
     for (policy, _) in mixture {
-        let theirs = logprobs_under(base, &views, policy.adapter.as_ref())?;
-        let ratios = |(episode, theirs): (&Episode, Vec<f32>)| {
-            let mut theirs = theirs.into_iter();
-            let turns = episode.turns.iter();
-            turns.map(|t| t.red.logprobs.iter().zip(&mut theirs).map(|(p, q)| f64::from(p - q)).sum()).collect()
+        let of_seat = |seat| logprobs_under(base, &views, policy.adapter(seat));
+        let theirs: Vec<Vec<Vec<f32>>> = (0..policy.num_adapters().max(1)).map(of_seat).collect::<Result<_, _>>()?;
+        let ratios = |(idx, episode): (usize, &Episode)| {
+            let said = |seat: usize| by_utterance(episode.red.spoken.iter(), &theirs[seat.min(theirs.len() - 1)][idx]);
+            let ratio = |(t, turn): (usize, &Turn)| {
+                let theirs = said(turn.seat).nth(t).unwrap_or_default();
+                turn.red.logprobs.iter().zip(theirs).map(|(p, q)| f64::from(p - q)).sum()
+            };
+            episode.turns.iter().enumerate().map(ratio).collect()
         };
-        let ratios: Vec<Vec<f64>> = episodes.iter().zip(theirs).map(ratios).collect();
+        let ratios: Vec<Vec<f64>> = episodes.iter().enumerate().map(ratios).collect();
         let divergence = ratios.iter().flatten().sum::<f64>();
         if nearest.as_ref().is_none_or(|(least, _)| divergence < *least) {
             nearest = Some((divergence, ratios));

@@ -17,14 +17,15 @@ pub use red::{RedOracle, fluency};
 
 use crate::error::Error;
 use crate::policy::{Base, Policy, View};
-use crate::rollout::{Attacker, Episode, Pairing, Table};
+use crate::rollout::{Attacker, Episode, Pairing, Speaker, Table};
 use crate::scenario::Learning;
-use grts_game::rules::{Aggregator, Player, Rules};
+use grts_game::rules::{Aggregator, Rules};
 use grts_game::stream::{StreamKey, unit};
 use grts_lm::lora::{Adapter, LoraConfig};
 use grts_lm::train::{AdamWConfig, Sequence, Trainer};
 use learning::{Credit, Sample, advantages, clipped_surrogate};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// An opponent mixture: policies with weights that sum to 1.
@@ -39,9 +40,10 @@ pub struct TrainingLog {
     pub returns: Vec<f64>,
     /// Mean log-ratio to the reference per utterance, nats, by step.
     pub kl: Vec<f64>,
-    /// Blue: share of look-alike requests served; red: reference log-probability per token. By step.
+    /// Blue: share of look-alike requests served; red: reference log-probability per token, of its least fluent seat. By
+    /// step.
     pub constraint: Vec<f64>,
-    /// Value of the constraint's multiplier, by step.
+    /// Value of the constraint's multiplier, red's largest of all seats, by step.
     pub multiplier: Vec<f64>,
     /// Red: what each step's batch said about it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -61,11 +63,6 @@ impl TrainingLog {
         self.kl.push(kl);
         self.constraint.push(constraint);
         self.multiplier.push(multiplier);
-    }
-
-    fn push_search(&mut self, episodes: &[Episode]) {
-        let returns = self.count(episodes);
-        self.search.push(returns);
     }
 
     /// Adds the cost of `episodes`; their mean return.
@@ -110,11 +107,11 @@ impl Training<'_> {
         StreamKey { entry: (step as u64) << 2 | purpose as u64, ..self.key }
     }
 
-    /// A trainer for `start`, or for a fresh adapter.
-    fn trainer(&self, start: Option<&Adapter>) -> Result<Trainer, Error> {
+    /// A trainer for `start`, or for a fresh adapter of `seat`.
+    fn trainer(&self, start: Option<&Adapter>, seat: usize) -> Result<Trainer, Error> {
         let model = &self.table.base.model;
         let config = LoraConfig::all_linear(self.learning.lora_rank, self.learning.lora_alpha);
-        let mut rng = self.stream(0, Use::Adapter).rng();
+        let mut rng = self.stream(seat, Use::Adapter).rng();
         let adapter = match start {
             Some(adapter) => adapter.clone(),
             None => Adapter::new(config, model.config(), &mut rng).map_err(|e| Error::engine(&e))?,
@@ -183,12 +180,9 @@ fn reference_logprobs(base: &Base, views: &[&View]) -> Result<Vec<Vec<f32>>, Err
 fn logprobs_under(base: &Base, views: &[&View], adapter: Option<&Arc<Adapter>>) -> Result<Vec<Vec<f32>>, Error> {
     let texts: Vec<_> = views.iter().map(|v| (v.tokens.as_slice(), adapter)).collect();
     let all = base.model.logprobs(&texts).map_err(|e| Error::engine(&e))?;
-    let own = |(view, values): (&&View, &Vec<f32>)| own_positions(view).map(|i| values[i - 1]).collect();
+    let own =
+        |(view, values): (&&View, &Vec<f32>)| view.spoken.iter().cloned().flatten().map(|i| values[i - 1]).collect();
     Ok(views.iter().zip(&all).map(own).collect())
-}
-
-fn own_positions(view: &View) -> impl Iterator<Item = usize> + '_ {
-    view.spoken.iter().cloned().flatten()
 }
 
 /// Opponents of a batch by systematic sampling: each appears within one of its expected number of times, in order.
@@ -209,10 +203,14 @@ pub fn systematic<'a>(mixture: &Mixture<'a>, count: usize, key: StreamKey) -> Ve
     drawn
 }
 
-/// Turns episodes into samples for `player`. `credited[e][t]` is what utterance t of episode e earned its speaker.
+/// Turns episodes into samples of what `speaker` said, leaving out those in which it said nothing; and its mean log-ratio
+/// to the reference per utterance, nats.
+///
+/// `credited[e][t]` is what utterance t of episode e earned whoever spoke, `reference[e]` the log-probabilities of its side's
+/// tokens under the base. Baselines are by turn, and so by seat and turn.
 fn samples(
     episodes: &[Episode],
-    player: Player,
+    speaker: Speaker,
     credited: &[Vec<f64>],
     reference: &[Vec<f32>],
     beta: f64,
@@ -221,40 +219,46 @@ fn samples(
     let mut credits: Vec<Vec<Credit>> = vec![Vec::new(); turns];
     let (mut kl, mut utterances) = (0.0, 0u64);
     for ((episode, credited), reference) in episodes.iter().zip(credited).zip(reference) {
-        let mut reference = reference.iter();
-        for (t, turn) in episode.turns.iter().enumerate() {
-            let own = said_by(turn, player);
-            let log_ratios: Vec<f64> = own.iter().zip(&mut reference).map(|(l, r)| f64::from(l - r)).collect();
+        let spoken = speaker.view(episode).spoken.iter();
+        for (t, ((turn, reference), &returns)) in
+            episode.turns.iter().zip(by_utterance(spoken, reference)).zip(credited).enumerate()
+        {
+            let Some(own) = speaker.said(turn) else { continue };
+            let log_ratios: Vec<f64> = own.iter().zip(reference).map(|(l, r)| f64::from(l - r)).collect();
             kl += log_ratios.iter().sum::<f64>();
             utterances += 1;
-            credits[t].push(Credit { returns: credited[t], log_ratios });
+            credits[t].push(Credit { returns, log_ratios });
         }
     }
     let mut advantages: Vec<_> = advantages(&credits, beta).into_iter().map(Vec::into_iter).collect();
-    let samples = episodes.iter().map(|episode| {
-        let view = match player {
-            Player::Red => &episode.red,
-            Player::Blue => &episode.blue,
-        };
-        let mut sample = Sample {
-            sequence: Sequence { tokens: view.tokens.clone(), scored: own_positions(view).collect() },
-            old: Vec::new(),
-            advantages: Vec::new(),
-        };
+    let samples = episodes.iter().filter_map(|episode| {
+        let (mut old, mut own_advantages) = (Vec::new(), Vec::new());
         for (turn, advantages) in episode.turns.iter().zip(&mut advantages) {
-            sample.old.extend(said_by(turn, player));
-            sample.advantages.extend(advantages.next().unwrap_or_default());
+            let Some(own) = speaker.said(turn) else { continue };
+            old.extend(own);
+            own_advantages.extend(advantages.next().unwrap_or_default());
         }
-        sample
+        Some(Sample { sequence: said_by(speaker, episode)?, old, advantages: own_advantages })
     });
     (samples.collect(), kl / utterances.max(1) as f64)
 }
 
-fn said_by(turn: &crate::rollout::Turn, player: Player) -> &[f32] {
-    match player {
-        Player::Red => &turn.red.logprobs,
-        Player::Blue => &turn.blue.logprobs,
-    }
+/// What `speaker` said in `episode`, to be said again; `None` where it said nothing.
+fn said_by(speaker: Speaker, episode: &Episode) -> Option<Sequence> {
+    let scored: Vec<usize> = speaker.positions(episode).collect();
+    (!scored.is_empty()).then(|| Sequence { tokens: speaker.view(episode).tokens.clone(), scored })
+}
+
+/// Values of a side's own tokens, cut at its utterances.
+fn by_utterance<'v>(
+    spoken: impl Iterator<Item = &'v Range<usize>>,
+    mut values: &'v [f32],
+) -> impl Iterator<Item = &'v [f32]> {
+    spoken.map(move |range| {
+        let (own, rest) = values.split_at(range.len().min(values.len()));
+        values = rest;
+        own
+    })
 }
 
 /// Return that is still open at each turn: what the aggregator makes of the scores from this turn on. An unscored reply

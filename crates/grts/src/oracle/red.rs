@@ -1,22 +1,28 @@
-//! Red's oracle: an attacker trained from the base against a mixture of blue policies.
+//! Red's oracle: a team of attackers trained from the base against a mixture of blue policies.
+//!
+//! The seats of the team learn together: they play the same dialogues and share their return, from which each utterance is
+//! credited what was still open when it was made, less a baseline of its seat and turn. Each seat has a trainer of its own,
+//! and a multiplier that keeps it fluent. A team of one is a single attacker.
 //!
 //! Against a hardened blue hardly any attack succeeds, and a batch of a policy gradient holds one lucky dialogue or none. So
 //! the training begins with a search, the cross-entropy method: sample many dialogues, fit the adapter to those that
-//! succeeded, sample from that. A way in that the base takes once in a thousand dialogues is common after three rounds. A
+//! succeeded, sample from that. A way in that the base takes once in a thousand dialogues is common after two rounds. A
 //! round is over once it has seen enough successes: against an open blue that is a fraction of its dialogues.
+//!
+//! One success says little: where nearly all is closed, most of them are luck. So what got through is said again, and the
+//! fit weighs each attack by how often it gets through then. That turns the search from ways in that exist to ways in
+//! that are open, at a few dialogues each in which red need not generate a word.
 
 use super::learning::negative_log_likelihood;
 use super::{
-    Diversity, Floors, Health, Mixture, Progress, Training, TrainingLog, own_positions, returns_to_go, samples,
+    Diversity, Floors, Health, Mixture, Progress, Training, TrainingLog, by_utterance, returns_to_go, said_by, samples,
 };
 use crate::error::Error;
 use crate::policy::{Base, Policy, View};
-use crate::rollout::{Attacker, Episode};
+use crate::rollout::{Attacker, Episode, Speaker};
 use grts_game::Estimate;
-use grts_game::rules::Player;
 use grts_lm::lora::Adapter;
 use grts_lm::train::{Sequence, Trainer};
-use std::sync::Arc;
 
 /// Trains attackers.
 pub struct RedOracle<'a> {
@@ -41,26 +47,45 @@ const SEARCH_UPDATES: usize = 8;
 /// Batches of dialogues that succeeded after which a round has seen enough, and batches it plays at a time.
 const ENOUGH: usize = 2;
 const PART: usize = 4;
+/// How often an attack that got through is said again, to learn which ones do so often.
+const RETESTS: usize = 4;
 /// Share of the peak rate that they use: at all of it the attacks of later rounds lose their grammar.
 const SEARCH_RATE: f64 = 0.5;
 
+/// A seat that learns.
+struct Seat {
+    trainer: Trainer,
+    /// On its fluency.
+    multiplier: f64,
+}
+
+/// The tuple as it stands.
+fn tuple(seats: &[Seat]) -> Result<Vec<Adapter>, Error> {
+    seats.iter().map(|seat| seat.trainer.to_adapter().ok_or_else(super::not_an_adapter)).collect()
+}
+
 impl RedOracle<'_> {
-    /// A best response to `blues`, from a fresh adapter.
+    /// A best response to `blues`, from fresh adapters: one for each seat of the team.
     ///
     /// # Errors
     /// Whatever stops the training; nothing is kept then.
-    pub fn respond(&self, blues: &Mixture<'_>, progress: &mut Progress<'_>) -> Result<(Adapter, TrainingLog), Error> {
+    pub fn respond(
+        &self,
+        blues: &Mixture<'_>,
+        progress: &mut Progress<'_>,
+    ) -> Result<(Vec<Adapter>, TrainingLog), Error> {
         let learning = self.training.learning;
-        let mut trainer = self.training.trainer(None)?;
+        let fresh = |seat| Ok(Seat { trainer: self.training.trainer(None, seat)?, multiplier: 0.0 });
+        let mut seats: Vec<Seat> =
+            (0..self.training.table.rules.team().seats()).map(fresh).collect::<Result<_, Error>>()?;
         let mut log = TrainingLog::default();
-        let mut multiplier = 0.0f64;
-        let mut good = Arc::new(trainer.to_adapter().ok_or_else(super::not_an_adapter)?);
+        let mut good = tuple(&seats)?;
         for round in 0..self.search_rounds {
-            let found = self.search(&mut trainer, round, blues, &mut log)?;
+            let found = self.search(&mut seats, round, blues, &mut log)?;
             progress(found)?;
         }
         for step in 0..learning.steps {
-            let own = Policy::new("training", trainer.to_adapter().ok_or_else(super::not_an_adapter)?);
+            let own = Policy::team("training", tuple(&seats)?);
             let episodes = self.play(self.search_rounds << 16 | step, &own, blues, learning.batch)?;
             let reference = self.training.reference(&episodes.iter().map(|e| &e.red).collect::<Vec<_>>())?;
             let health = Health::of(&episodes, &reference);
@@ -68,19 +93,13 @@ impl RedOracle<'_> {
             if let Some(fault) = health.fault(&self.floors) {
                 log.count(&episodes);
                 log.collapsed = Some(format!("step {}: {fault}", step + 1));
-                return Ok((Adapter::clone(&good), log));
+                return Ok((good, log));
             }
-            good = own.adapter.as_ref().map_or(good, Arc::clone);
-            let credited = self.credit(&episodes, &reference, multiplier)?;
-            let (batch, kl) = samples(&episodes, Player::Red, &credited, &reference, learning.beta);
-            self.training.learn(&mut trainer, &batch, step, |_, _| Ok((0.0, Vec::new())))?;
-            let fluency = mean_fluency(&reference);
-            multiplier = (multiplier + self.multiplier_rate * (self.fluency_floor - fluency)).max(0.0);
-            let returns = log.count(&episodes);
-            log.push(returns, kl, fluency, multiplier);
+            good = tuple(&seats)?;
+            self.climb(&mut seats, step, (&episodes, &reference), &mut log)?;
             progress(log.returns[step])?;
         }
-        Ok((trainer.to_adapter().ok_or_else(super::not_an_adapter)?, log))
+        Ok((tuple(&seats)?, log))
     }
 
     fn play(&self, step: usize, own: &Policy, blues: &Mixture<'_>, count: usize) -> Result<Vec<Episode>, Error> {
@@ -88,52 +107,114 @@ impl RedOracle<'_> {
         self.training.play(step, blues.into_iter().map(|blue| (Attacker::Policy(own), blue)))
     }
 
+    /// One step of the policy gradient, of every seat that has spoken.
+    fn climb(
+        &self,
+        seats: &mut [Seat],
+        step: usize,
+        (episodes, reference): (&[Episode], &[Vec<f32>]),
+        log: &mut TrainingLog,
+    ) -> Result<(), Error> {
+        let credited = self.credit(episodes, reference, seats)?;
+        let (mut kl, mut spoke, mut least, mut strictest) = (0.0, 0, f64::INFINITY, 0.0f64);
+        for (idx, seat) in seats.iter_mut().enumerate() {
+            let speaker = Speaker::Red(idx);
+            let Some(fluency) = mean_fluency(episodes, reference, speaker) else { continue };
+            let (batch, own_kl) = samples(episodes, speaker, &credited, reference, self.training.learning.beta);
+            self.training.learn(&mut seat.trainer, &batch, step, |_, _| Ok((0.0, Vec::new())))?;
+            seat.multiplier = (seat.multiplier + self.multiplier_rate * (self.fluency_floor - fluency)).max(0.0);
+            (kl, spoke) = (kl + own_kl, spoke + 1);
+            (least, strictest) = (least.min(fluency), strictest.max(seat.multiplier));
+        }
+        let returns = log.count(episodes);
+        log.push(returns, kl / f64::from(spoke.max(1)), least, strictest);
+        Ok(())
+    }
+
     /// One round of the search; returns the mean return of what was sampled.
     fn search(
         &self,
-        trainer: &mut Trainer,
+        seats: &mut [Seat],
         round: usize,
         blues: &Mixture<'_>,
         log: &mut TrainingLog,
     ) -> Result<f64, Error> {
         let learning = self.training.learning;
-        let own = Policy::new("training", trainer.to_adapter().ok_or_else(super::not_an_adapter)?);
+        let own = Policy::team("training", tuple(seats)?);
         let (mut left, mut part) = ((self.search_dialogues >> round.min(63)).max(1), 0);
-        let (mut episodes, mut found) = (Vec::new(), Vec::new());
+        let (mut sampled, mut found) = (0, Vec::new());
         while left > 0 && found.len() < ENOUGH * learning.batch {
             let count = left.min(PART * learning.batch);
             let played = self.play(round << 16 | part, &own, blues, count)?;
-            let won: Vec<Episode> = played.iter().filter(|e| e.returns.is_some_and(|r| r > 0.0)).cloned().collect();
-            let factors = self.diversity.map_or_else(|| Ok(vec![1.0; won.len()]), |term| term.factors(&won))?;
-            found.extend(won.iter().zip(factors).filter_map(|(e, factor)| Some((success(e), e.returns? * factor))));
-            episodes.extend(played);
+            log.count(&played);
+            sampled += played.len();
+            found.extend(played.into_iter().filter(|e| e.returns.is_some_and(|r| r > 0.0)));
             (left, part) = (left - count, part + 1);
         }
-        log.push_search(&episodes);
-        let mut successes = found.iter().cycle();
-        for _ in 0..SEARCH_UPDATES.min(SEARCH_UPDATES * found.len()) {
-            let (batch, returns): (Vec<Sequence>, Vec<f64>) =
-                successes.by_ref().take(found.len().min(learning.batch)).cloned().unzip();
-            let total: f64 = returns.iter().sum();
-            let (loss, gradients) = trainer
-                .gradients(&batch, |i, logprobs| negative_log_likelihood(logprobs, returns[i] / total))
-                .map_err(|e| Error::engine(&e))?;
-            trainer.apply(loss, &gradients, SEARCH_RATE * learning.learning_rate).map_err(|e| Error::engine(&e))?;
+        log.search.push(found.iter().filter_map(|e| e.returns).sum::<f64>() / sampled.max(1) as f64);
+        let mut worth = self.retested(round << 16 | part, &found, blues, log)?;
+        if let Some(term) = self.diversity {
+            worth.iter_mut().zip(term.factors(&found)?).for_each(|(worth, factor)| *worth *= factor);
+        }
+        for (idx, seat) in seats.iter_mut().enumerate() {
+            let said = found.iter().zip(&worth).filter(|(_, worth)| **worth > 0.0);
+            let said = said.filter_map(|(e, worth)| Some((said_by(Speaker::Red(idx), e)?, *worth)));
+            self.imitate(&mut seat.trainer, &said.collect::<Vec<_>>())?;
         }
         Ok(log.search[round])
     }
 
-    /// Return-to-go of each utterance plus the multiplier times its mean reference log-probability plus what diversity earns.
-    fn credit(&self, episodes: &[Episode], reference: &[Vec<f32>], multiplier: f64) -> Result<Vec<Vec<f64>>, Error> {
+    /// Fits a seat to what it said in the attacks that succeeded, in proportion to their worth.
+    fn imitate(&self, trainer: &mut Trainer, said: &[(Sequence, f64)]) -> Result<(), Error> {
+        let learning = self.training.learning;
+        let mut successes = said.iter().cycle();
+        for _ in 0..SEARCH_UPDATES.min(SEARCH_UPDATES * said.len()) {
+            let (batch, worth): (Vec<Sequence>, Vec<f64>) =
+                successes.by_ref().take(said.len().min(learning.batch)).cloned().unzip();
+            let total: f64 = worth.iter().sum();
+            let (loss, gradients) = trainer
+                .gradients(&batch, |i, logprobs| negative_log_likelihood(logprobs, worth[i] / total))
+                .map_err(|e| Error::engine(&e))?;
+            trainer.apply(loss, &gradients, SEARCH_RATE * learning.learning_rate).map_err(|e| Error::engine(&e))?;
+        }
+        Ok(())
+    }
+
+    /// Mean return of each attack of `found` when it is said again, word for word, to [`RETESTS`] more draws of blue.
+    fn retested(
+        &self,
+        first: usize,
+        found: &[Episode],
+        blues: &Mixture<'_>,
+        log: &mut TrainingLog,
+    ) -> Result<Vec<f64>, Error> {
+        let said: Vec<Vec<String>> =
+            found.iter().map(|e| e.turns.iter().map(|t| t.red.text.clone()).collect()).collect();
+        let mut worth = vec![0.0; found.len()];
+        for retest in 0..RETESTS {
+            let step = first + retest;
+            let mut opponents = self.training.opponents(step, blues, found.len());
+            // Opponents come in the order of their weights, attacks in that of their discovery: each meets another blue.
+            opponents.rotate_left(retest * found.len() / RETESTS);
+            let attackers = said.iter().map(|said| Attacker::Script(said));
+            let episodes = self.training.play(step, attackers.zip(opponents))?;
+            log.count(&episodes);
+            worth.iter_mut().zip(&episodes).for_each(|(sum, e)| *sum += e.returns.unwrap_or(0.0) / RETESTS as f64);
+        }
+        Ok(worth)
+    }
+
+    /// Return-to-go of each utterance plus its seat's multiplier times its mean reference log-probability, plus what
+    /// diversity earns.
+    fn credit(&self, episodes: &[Episode], reference: &[Vec<f32>], seats: &[Seat]) -> Result<Vec<Vec<f64>>, Error> {
         let credit = |(episode, reference): (&Episode, &Vec<f32>)| {
-            let mut at = 0;
-            let spoken = episode.red.spoken.iter();
-            let lengths = returns_to_go(episode, self.training.table.rules).into_iter().zip(spoken);
-            lengths
-                .map(|(returns, range)| {
-                    let own = &reference[at..at + range.len()];
-                    at += range.len();
-                    returns + multiplier * own.iter().map(|l| f64::from(*l)).sum::<f64>() / range.len().max(1) as f64
+            let returns = returns_to_go(episode, self.training.table.rules).into_iter();
+            let spoken = by_utterance(episode.red.spoken.iter(), reference).zip(&episode.turns);
+            returns
+                .zip(spoken)
+                .map(|(returns, (own, turn))| {
+                    let fluency = own.iter().map(|l| f64::from(*l)).sum::<f64>() / own.len().max(1) as f64;
+                    returns + seats[turn.seat].multiplier * fluency
                 })
                 .collect()
         };
@@ -145,26 +226,30 @@ impl RedOracle<'_> {
         Ok(credited)
     }
 }
-
-/// What red said, to be said again.
-fn success(episode: &Episode) -> Sequence {
-    Sequence { tokens: episode.red.tokens.clone(), scored: own_positions(&episode.red).collect() }
+/// Mean reference log-probability per token of what `speaker` said in these dialogues, nats; `None` if it said nothing.
+fn mean_fluency(episodes: &[Episode], reference: &[Vec<f32>], speaker: Speaker) -> Option<f64> {
+    let (mut sum, mut n) = (0.0, 0u64);
+    for (episode, reference) in episodes.iter().zip(reference) {
+        let said = by_utterance(speaker.view(episode).spoken.iter(), reference).zip(&episode.turns);
+        for log in said.filter(|(_, turn)| speaker.said(turn).is_some()).flat_map(|(own, _)| own) {
+            (sum, n) = (sum + f64::from(*log), n + 1);
+        }
+    }
+    (n > 0).then(|| sum / n as f64)
 }
 
-/// Mean reference log-probability per token over a batch, nats.
-fn mean_fluency(reference: &[Vec<f32>]) -> f64 {
-    let (sum, n) = reference.iter().flatten().fold((0.0, 0u64), |(sum, n), l| (sum + f64::from(*l), n + 1));
-    sum / n.max(1) as f64
-}
-
-/// Mean reference log-probability per token of red's dialogues (nats), with a t interval over dialogues.
+/// Mean reference log-probability per token of each seat's dialogues (nats), with a t interval over dialogues; `n` is 0 for a
+/// seat that never spoke.
 ///
 /// # Errors
 /// When a dialogue outgrows the context window.
-pub fn fluency(base: &Base, episodes: &[Episode]) -> Result<Estimate, Error> {
+pub fn fluency(base: &Base, episodes: &[Episode], seats: usize) -> Result<Vec<Estimate>, Error> {
     let views: Vec<&View> = episodes.iter().map(|e| &e.red).collect();
     let reference = super::reference_logprobs(base, &views)?;
-    let means: Vec<f64> =
-        reference.iter().filter(|r| !r.is_empty()).map(|r| mean_fluency(std::slice::from_ref(r))).collect();
-    Ok(Estimate::student(&means))
+    let of = |seat| {
+        let pairs = episodes.chunks(1).zip(reference.chunks(1));
+        let means: Vec<f64> = pairs.filter_map(|(e, r)| mean_fluency(e, r, Speaker::Red(seat))).collect();
+        Estimate::student(&means)
+    };
+    Ok((0..seats).map(of).collect())
 }

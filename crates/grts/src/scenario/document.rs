@@ -163,11 +163,12 @@ impl Document<'_> {
         }
     }
 
-    /// The section in which `key` would be right.
+    /// The sections in which `key` would be right.
     fn belongs(&self, key: &str) -> Option<String> {
         let holds = |value: &Value| value.as_table().is_some_and(|table| table.contains_key(key));
-        let (section, _) = self.template.iter().find(|(_, value)| holds(value))?;
-        Some(format!("`{key}` belongs to `{}`", self.place(section)))
+        let sections = self.template.iter().filter(|(_, value)| holds(value));
+        let sections: Vec<String> = sections.map(|(section, _)| format!("`{}`", self.place(section))).collect();
+        (!sections.is_empty()).then(|| format!("`{key}` belongs to {}", sections.join(" or ")))
     }
 
     /// The section as the file spells it, `[game]`; empty at the top level of a file.
@@ -177,6 +178,13 @@ impl Document<'_> {
             ("", one) | (one, "") => format!("[{one}]"),
             (outer, inner) => format!("[{outer}.{inner}]"),
         }
+    }
+
+    /// The line of whichever of `keys` comes last in `section`; `None` if it has none of them.
+    pub fn line_of_last(&self, given: &DeTable<'_>, section: &str, keys: &[&str]) -> Option<usize> {
+        let section = given.get(section)?.get_ref().as_table()?;
+        let wanted = section.keys().filter(|key| keys.contains(&key.get_ref().as_ref()));
+        wanted.map(|key| self.line(key.span().start)).max()
     }
 
     /// The line of a byte, counted from 1.

@@ -12,13 +12,16 @@ mod settings;
 
 use std::path::{Path, PathBuf};
 
+use grts_game::rules::Schedule;
+use grts_game::{GameError, MetaSolver};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use toml::Table;
 use toml::de::DeTable;
 
 pub use settings::{
-    Base, Blue, Budget, Embedder, Evaluation, Game, Learning, Method, Model, Probe, Red, RedDiversity, Semantic, Solver,
+    Base, Blue, Budget, Certify, Embedder, Evaluation, Game, Learning, MetaStrategy, Method, Model, Probe, Red,
+    RedDiversity, Semantic, Solver,
 };
 
 use crate::error::Error;
@@ -44,6 +47,8 @@ pub struct Scenario {
     pub game: Game,
     /// `[solver]`
     pub solver: Solver,
+    /// `[certify]`
+    pub certify: Certify,
     /// `[red]`
     pub red: Red,
     /// `[blue]`
@@ -101,13 +106,43 @@ impl Scenario {
         let mut settings = defaults()?;
         document.overlay("", given, document.template, &mut settings)?;
         let mut scenario = from_table(settings, document.origin)?;
+        scenario.game.rules().map_err(|error| idle(&error, document, given))?;
         if let Model::Directory(path) = &mut scenario.base.model {
             *path = located(path, document.origin)?;
         }
         if let Embedder::Directory(path) = &mut scenario.semantic.embedder {
             *path = located(path, document.origin)?;
         }
+        scenario.agree(document.origin)?;
         Ok(scenario)
+    }
+
+    /// Refuses settings that are right one by one and wrong together; `origin` is the file that messages name.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a rule beside a method that is one, or for more iterations than the rule can take.
+    pub fn agree(&self, origin: &Path) -> Result<(), Error> {
+        let Some(MetaStrategy(rule)) = self.solver.meta_strategy else { return Ok(()) };
+        let conflict = |problem: String, hint: String| {
+            let problem = format!("`[solver] meta_strategy` is `\"{}\"`; {problem}", rule.name());
+            Err(Error::Setting { file: origin.to_owned(), line: None, problem, hint })
+        };
+        if self.method != Method::Psro {
+            let problem = "only `method = \"psro\"` has a choice, the other methods are their rule";
+            return conflict(problem.to_owned(), "leave the key out, or set `method = \"psro\"`".to_owned());
+        }
+        // The untouched base of each side counts.
+        let reached = self.solver.iterations.saturating_add(1);
+        match rule.most_policies() {
+            Some(most) if reached > most => conflict(
+                format!(
+                    "it takes {most} policies a side, and {} iterations may reach {reached}",
+                    self.solver.iterations
+                ),
+                format!("set `[solver] iterations` to at most {}, or choose another rule", most - 1),
+            ),
+            _ => Ok(()),
+        }
     }
 
     /// The complete settings as TOML, which [`Scenario::parse`] reads back to an equal value.
@@ -144,9 +179,12 @@ fn defaults() -> Result<Table, Error> {
 
 /// Every valid key with a value of its type, optional keys included.
 pub(crate) fn template() -> Result<Table, Error> {
+    let mut scenario = from_table(defaults()?, Path::new("assets/meridian/scenario.toml"))?;
+    scenario.solver.meta_strategy = Some(MetaStrategy(MetaSolver::Nash));
     let complete = Scenario {
+        game: Game { red_team: 2, schedule: Schedule::Drawn, ..scenario.game },
         budget: Budget { tokens: Some(1), dialogues: Some(1), seconds: Some(1) },
-        ..from_table(defaults()?, Path::new("assets/meridian/scenario.toml"))?
+        ..scenario
     };
     Table::try_from(complete).map_err(|error| unwritable(&error))
 }
@@ -158,6 +196,17 @@ fn from_table(table: Table, origin: &Path) -> Result<Scenario, Error> {
         problem: error.message().to_owned(),
         hint: "compare with the built-in scenario".to_owned(),
     })
+}
+
+/// Seats that would never speak: the one fault that several keys make together.
+fn idle(error: &GameError, document: &Document<'_>, given: &DeTable<'_>) -> Error {
+    let keys = ["turns", "red_team", "schedule"];
+    Error::Setting {
+        file: document.origin.to_owned(),
+        line: document.line_of_last(given, "game", &keys),
+        problem: error.to_string(),
+        hint: "lower `[game] red_team`, raise `turns`, or take another `schedule`".to_owned(),
+    }
 }
 
 /// Makes a model's path independent of the working directory, so that a run can be resumed anywhere.

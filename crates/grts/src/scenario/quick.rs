@@ -14,6 +14,7 @@ impl Scenario {
             (&mut self.solver.iterations, 2),
             (&mut self.solver.entry_dialogues, 64),
             (&mut self.solver.gain_dialogues, 128),
+            (&mut self.certify.dialogues, 2048),
             (&mut self.red.learning.steps, 8),
             (&mut self.red.learning.batch, 64),
             (&mut self.red.search_rounds, 2),

@@ -6,10 +6,12 @@
 
 use std::ops::{Bound, RangeBounds};
 
-use grts_game::rules::Aggregator;
+use grts_game::MetaSolver;
+use grts_game::rules::{Aggregator, Schedule};
+use grts_game::sampling::Allocation;
 use serde::Serialize;
 
-use super::settings::{Method, RedDiversity};
+use super::settings::{MetaStrategy, Method, RedDiversity};
 
 /// An interval with open or closed ends.
 pub(super) type Range = (Bound<f64>, Bound<f64>);
@@ -25,12 +27,15 @@ const NOT_NEGATIVE: Range = (Bound::Included(0.0), Bound::Unbounded);
 const RANGES: &[(&[&str], &str, Range)] = &[
     (&[""], "seed", NOT_NEGATIVE),
     (&["game"], "turns", (Bound::Included(1.0), Bound::Included(64.0))),
+    (&["game"], "red_team", (Bound::Included(1.0), Bound::Included(64.0))),
     (&["game"], "threshold", (Bound::Excluded(0.0), Bound::Included(1.0))),
     (&["game"], "h_min", (Bound::Included(0.0), Bound::Excluded(1.0))),
     (&["solver"], "iterations", COUNT),
-    (&["solver"], "epsilon", NOT_NEGATIVE),
+    (&["solver", "certify"], "epsilon", NOT_NEGATIVE),
+    (&["solver"], "slack", NOT_NEGATIVE),
     (&["solver"], "entry_dialogues", SAMPLE),
     (&["solver"], "gain_dialogues", SAMPLE),
+    (&["certify"], "dialogues", COUNT),
     (&["red", "blue"], "steps", COUNT),
     (&["red", "blue"], "batch", SAMPLE),
     (&["red", "blue"], "learning_rate", (Bound::Excluded(0.0), Bound::Included(1.0))),
@@ -72,6 +77,9 @@ const METHODS: [Method; 5] =
     [Method::Psro, Method::Grts, Method::FictitiousPlay, Method::SelfPlay, Method::SingleAttacker];
 const DIVERSITIES: [RedDiversity; 3] = [RedDiversity::Novelty, RedDiversity::LogDet, RedDiversity::PolicySpace];
 const AGGREGATORS: [Aggregator; 4] = [Aggregator::Max, Aggregator::Mean, Aggregator::Sum, Aggregator::Last];
+const ALLOCATIONS: [Allocation; 2] = [Allocation::Adaptive, Allocation::Uniform];
+
+const SCHEDULES: [Schedule; 3] = [Schedule::Relay, Schedule::Parallel, Schedule::Drawn];
 
 /// The allowed range of a number; `None` for a key that is not a number.
 pub(super) fn range(section: &str, key: &str) -> Option<Range> {
@@ -109,6 +117,9 @@ pub(super) fn choices(section: &str, key: &str) -> Option<Vec<String>> {
         ("", "method") => Some(words(&METHODS)),
         ("game", "aggregator") => Some(words(&AGGREGATORS)),
         ("red", "diversity") => Some(words(&DIVERSITIES)),
+        ("game", "schedule") => Some(words(&SCHEDULES)),
+        ("certify", "allocation") => Some(words(&ALLOCATIONS)),
+        ("solver", "meta_strategy") => Some(words(&MetaSolver::ALL.map(MetaStrategy))),
         _ => None,
     }
 }

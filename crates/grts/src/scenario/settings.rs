@@ -7,7 +7,9 @@
 
 use std::path::PathBuf;
 
-use grts_game::rules::Aggregator;
+use grts_game::rules::{Aggregator, Rules, Schedule, Team};
+use grts_game::sampling::Allocation;
+use grts_game::{GameError, MetaSolver};
 use serde::{Deserialize, Serialize};
 
 /// Which training scheme the solver loop runs.
@@ -36,6 +38,25 @@ pub enum RedDiversity {
     LogDet,
     /// KL divergence from the nearest policy of the mixture.
     PolicySpace,
+}
+
+/// A rule for the meta-strategies, by its published name and with the settings that the name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct MetaStrategy(pub MetaSolver);
+
+impl TryFrom<String> for MetaStrategy {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        MetaSolver::named(&name).map(Self).ok_or_else(|| format!("no rule for meta-strategies is called `{name}`"))
+    }
+}
+
+impl From<MetaStrategy> for String {
+    fn from(MetaStrategy(rule): MetaStrategy) -> Self {
+        rule.name().to_owned()
+    }
 }
 
 /// Where the frozen base model comes from.
@@ -104,10 +125,19 @@ pub struct Semantic {
 }
 
 /// `[game]`: the rules.
+///
+/// A team of one and its schedule are not written out, so that a game without a team keeps the fingerprint that it had
+/// before there were teams.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Game {
     /// Turns T of a dialogue.
     pub turns: usize,
+    /// Seats m of the red team.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub red_team: usize,
+    /// Which seat speaks when.
+    #[serde(default = "relay", skip_serializing_if = "is_relay")]
+    pub schedule: Schedule,
     /// How scores become a return.
     pub aggregator: Aggregator,
     /// Score from which a reply counts as a successful attack (θ of ASR@t).
@@ -116,17 +146,61 @@ pub struct Game {
     pub h_min: f64,
 }
 
+impl Game {
+    /// The rules of its dialogues.
+    ///
+    /// # Errors
+    /// A relay with more seats than turns, or a number outside its range.
+    pub fn rules(&self) -> Result<Rules, GameError> {
+        let team = Team::new(self.red_team, self.schedule)?;
+        Rules::new(self.turns, self.aggregator, self.threshold)?.with_team(team)
+    }
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(seats: &usize) -> bool {
+    *seats == 1
+}
+
+fn relay() -> Schedule {
+    Schedule::Relay
+}
+
+fn is_relay(schedule: &Schedule) -> bool {
+    *schedule == Schedule::Relay
+}
+
 /// `[solver]`: the outer loop.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Solver {
+    /// Rule for the meta-strategies of `method = "psro"`, Nash if there is none; the other methods are their rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meta_strategy: Option<MetaStrategy>,
     /// Iterations at most.
     pub iterations: usize,
     /// The loop has converged once the certified gap is at most this (in units of the return).
     pub epsilon: f64,
+    /// Regret that the Nash mixtures may leave to each side, for a larger entropy (in units of the return).
+    pub slack: f64,
     /// Dialogues that estimate one entry of the meta-game.
     pub entry_dialogues: usize,
     /// Dialogues that estimate the gain of one response.
     pub gain_dialogues: usize,
+}
+
+/// `[certify]`: the bound on what the run's own policies could gain by leaving the final mixtures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Certify {
+    /// Target: further dialogues are played until NashConv in the true meta-game is at most this, in units of the return and
+    /// with 95 %, or known to be above it.
+    pub epsilon: f64,
+    /// Dialogues at most.
+    pub dialogues: usize,
+    /// Where they go.
+    pub allocation: Allocation,
 }
 
 /// What both `[red]` and `[blue]` say about training one response.

@@ -17,7 +17,6 @@ use crate::world::{NUM_DEPARTMENTS, Split};
 use grts_game::solver::{Arena, BestResponseOracle, Response, State, Verdict};
 use grts_game::stream::StreamKey;
 use grts_game::{Estimate, GameError, MetaGame, Moments};
-use grts_lm::lora::Adapter;
 use grts_lm::train::Sequence;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
@@ -55,28 +54,30 @@ struct Candidate {
 
 /// What is stored of a response; the adapter lies under `policies/`.
 #[derive(Serialize, Deserialize)]
-struct Trained {
-    id: String,
+pub(super) struct Trained {
+    pub(super) id: String,
     /// Mean return to red against the opponent's mixture.
-    returns: Estimate,
+    pub(super) returns: Estimate,
     /// `None` when admitted.
-    rejected: Option<String>,
+    pub(super) rejected: Option<String>,
     log: TrainingLog,
 }
 
 /// What an oracle is asked for.
-struct Assignment<'p> {
+pub(super) struct Assignment<'p> {
     /// Key of the unit; with `-` for `/` the id of the policy.
-    unit: String,
-    learning: Learning,
-    opponents: &'p [(&'p Policy, f64)],
-    training: StreamKey,
-    gate: StreamKey,
-    measurement: StreamKey,
+    pub(super) unit: String,
+    pub(super) learning: Learning,
+    /// Dialogues of the first round of red's search.
+    pub(super) search_dialogues: usize,
+    pub(super) opponents: &'p [(&'p Policy, f64)],
+    pub(super) training: StreamKey,
+    pub(super) gate: StreamKey,
+    pub(super) measurement: StreamKey,
     /// Dialogues that measure the response.
-    dialogues: usize,
-    purpose: Purpose,
-    iteration: Option<usize>,
+    pub(super) dialogues: usize,
+    pub(super) purpose: Purpose,
+    pub(super) iteration: Option<usize>,
 }
 
 impl Assignment<'_> {
@@ -107,16 +108,12 @@ impl<'a, 'd> Players<'a, 'd> {
         Ok(Self { stage, desk, helpfulness: None, initial_open: None })
     }
 
-    fn save(&self, id: &str, adapter: &Adapter) -> Result<(), Error> {
-        let model = self.stage.base.model.config();
-        let write = |d: &std::path::Path| adapter.save(d, model, "grts/meridian-base").map_err(|e| Error::engine(&e));
-        self.desk.borrow().run.save_policy(id, write)
+    fn save(&self, policy: &Policy) -> Result<(), Error> {
+        self.desk.borrow().run.save_policy(&policy.id, |directory| policy.save(directory, &self.stage.base))
     }
 
-    fn load(&self, id: &str) -> Result<Policy, Error> {
-        let path = self.desk.borrow().run.policy_path(id);
-        let adapter = Adapter::load(&path, self.stage.base.model.config()).map_err(|e| Error::model(&path, &e))?;
-        Ok(Policy::new(id, adapter))
+    pub(super) fn begin(&self, label: &str) {
+        self.desk.borrow_mut().begin(label);
     }
 
     /// Plays `count` dialogues of the mixture against the mixture (one side is usually a single policy).
@@ -161,8 +158,12 @@ impl<'a, 'd> Players<'a, 'd> {
     }
 
     /// Red's response, trained or from the store, as it was measured.
-    fn train_red(&self, task: &Assignment<'_>, diversity: Option<&Diversity<'_>>) -> Result<(Trained, Policy), Error> {
-        self.respond(task, || {
+    pub(super) fn train_red(
+        &self,
+        task: &Assignment<'_>,
+        diversity: Option<&Diversity<'_>>,
+    ) -> Result<(Trained, Policy), Error> {
+        self.respond(task, self.stage.rules.team().seats(), || {
             let table = self.stage.table();
             let red = &self.stage.scenario.red;
             let training = Training { table: &table, learning: &task.learning, key: task.training };
@@ -171,7 +172,7 @@ impl<'a, 'd> Players<'a, 'd> {
                 fluency_floor: red.fluency_floor,
                 multiplier_rate: red.multiplier_rate,
                 search_rounds: red.search_rounds,
-                search_dialogues: red.search_dialogues * task.iteration.map_or(1, |_| self.budget()),
+                search_dialogues: task.search_dialogues,
                 floors: Floors {
                     entropy: red.entropy_floor,
                     distinct: red.distinct_floor,
@@ -180,19 +181,15 @@ impl<'a, 'd> Players<'a, 'd> {
                 },
                 diversity,
             };
-            let (adapter, log) = oracle.respond(task.opponents, &mut self.step())?;
+            let (adapters, log) = oracle.respond(task.opponents, &mut self.step())?;
             if let Some(why) = &log.collapsed {
                 let mut desk = self.desk.borrow_mut();
                 desk.note(&format!("{}: collapsed at {why}; its last good adapter is kept", task.unit));
                 desk.skip(task.learning.steps - log.returns.len());
             }
-            let policy = Policy::new(task.id(), adapter);
+            let policy = Policy::team(task.id(), adapters);
             let episodes = self.dialogues(&[(&policy, 1.0)], task.opponents, task.dialogues, task.measurement)?;
-            let spoken = fluency(&self.stage.base, &episodes)?;
-            let rejected = (spoken.low < red.fluency_floor).then(|| {
-                let (Estimate { mean, low, high, .. }, floor) = (spoken, red.fluency_floor);
-                format!("fluency {mean:.2} [{low:.2}, {high:.2}] nats per token is below the floor {floor}")
-            });
+            let rejected = halting(&fluency(&self.stage.base, &episodes, policy.num_adapters())?, red.fluency_floor);
             let mut cost = Cost::of(&episodes);
             cost.add(Cost { dialogues: log.dialogues, tokens: log.tokens });
             Ok((Candidate { policy, log, rejected, cost }, episodes))
@@ -200,13 +197,13 @@ impl<'a, 'd> Players<'a, 'd> {
     }
 
     /// Blue's response from `start`, trained against `practice` or from the store, as it was measured.
-    fn train_blue(
+    pub(super) fn train_blue(
         &self,
         task: &Assignment<'_>,
         practice: &[(&Policy, f64)],
         start: Option<&Policy>,
     ) -> Result<(Trained, Policy), Error> {
-        self.respond(task, || {
+        self.respond(task, 1, || {
             let mut candidate = self.feasible_blue(task, practice, start)?;
             let blues = [(&candidate.policy, 1.0)];
             let episodes = self.dialogues(task.opponents, &blues, task.dialogues, task.measurement)?;
@@ -219,6 +216,7 @@ impl<'a, 'd> Players<'a, 'd> {
     fn respond(
         &self,
         task: &Assignment<'_>,
+        seats: usize,
         train: impl FnOnce() -> Result<(Candidate, Vec<Episode>), Error>,
     ) -> Result<(Trained, Policy), Error> {
         let (trained, fresh) = unit(self.desk, &task.unit, || {
@@ -231,19 +229,18 @@ impl<'a, 'd> Players<'a, 'd> {
             let collapsed =
                 log.collapsed.iter().map(|why| format!("collapsed at {why}; its last good adapter is kept"));
             records.events.extend(collapsed.map(|text| warning(&policy.id, &text)));
-            if let Some(adapter) = &policy.adapter {
-                self.save(&policy.id, adapter)?;
-            }
+            self.save(&policy)?;
             Ok((Trained { id: policy.id, returns: self.returns(&episodes)?, rejected, log }, cost, records))
         })?;
         if !fresh {
             self.desk.borrow_mut().skip(trained.log.search.len() + trained.log.returns.len());
         }
-        let policy = self.load(&trained.id)?;
+        let policy = self.stage.policy(&self.desk.borrow().run, &trained.id, seats)?;
         Ok((trained, policy))
     }
 
-    /// Trains blue until the gate lets it through, each time from where it stands and with a higher target.
+    /// Trains blue until the gate lets it through, each time from where it stands, for half as long and at half the rate: what
+    /// is missing is little, and a full step serves far more than is asked.
     fn feasible_blue(
         &self,
         task: &Assignment<'_>,
@@ -254,9 +251,10 @@ impl<'a, 'd> Players<'a, 'd> {
         let blue = &self.stage.scenario.blue;
         let h_min = self.stage.scenario.game.h_min;
         let margin = 3.0 * (h_min * (1.0 - h_min) / self.stage.scenario.evaluation.honest_dialogues as f64).sqrt();
+        let served_target = (h_min + margin).min(1.0);
         let table = self.stage.table();
         let mut cost = Cost::default();
-        let mut start = start.and_then(|p| p.adapter.clone());
+        let mut start = start.and_then(|p| p.adapter(0).cloned());
         let mut learning = task.learning.clone();
         for attempt in 0..ATTEMPTS {
             let key = StreamKey { entry: (attempt as u64) << 40, ..task.training };
@@ -264,7 +262,7 @@ impl<'a, 'd> Players<'a, 'd> {
                 training: Training { table: &table, learning: &learning, key },
                 helpfulness,
                 honest_batch: blue.honest_batch,
-                served_target: (h_min + margin * (1.0 + 0.5 * attempt as f64)).min(1.0),
+                served_target,
                 multiplier_rate: blue.multiplier_rate,
             };
             let (adapter, log) = oracle.respond(practice, start.as_deref(), &mut self.step())?;
@@ -278,8 +276,8 @@ impl<'a, 'd> Players<'a, 'd> {
             if let Some(reason) = rejected {
                 self.desk.borrow_mut().note(&format!("{}: {reason}; training on", task.unit));
             }
-            start = policy.adapter;
-            learning.steps = (learning.steps / 2).max(1);
+            start = policy.adapter(0).cloned();
+            (learning.steps, learning.learning_rate) = ((learning.steps / 2).max(1), learning.learning_rate / 2.0);
         }
         Err(defect(&"no attempt was made"))
     }
@@ -329,6 +327,7 @@ impl<'a, 'd> Players<'a, 'd> {
         Assignment {
             unit,
             learning,
+            search_dialogues: self.stage.scenario.red.search_dialogues * self.budget(),
             opponents,
             training: self.stage.key(training, iteration, 0),
             gate: self.stage.key(gate, iteration, 0),
@@ -373,7 +372,7 @@ impl<'a, 'd> Players<'a, 'd> {
         Ok(Some(Known::Attacks(space, archive)))
     }
 
-    fn returns(&self, episodes: &[Episode]) -> Result<Estimate, Error> {
+    pub(super) fn returns(&self, episodes: &[Episode]) -> Result<Estimate, Error> {
         let (low, high) = self.stage.rules.payoff_range();
         Ok(Estimate::bounded(&moments(episodes)?, low, high))
     }
@@ -393,6 +392,12 @@ impl<'a, 'd> Players<'a, 'd> {
         Ok(())
     }
 
+    /// Makes ready to train blue, whose untouched base answers plain questions as `initial_open` says.
+    pub(super) fn prepare_blue(&mut self, initial_open: Estimate) -> Result<(), Error> {
+        self.initial_open = Some(initial_open);
+        self.collect()
+    }
+
     /// ASR and gain of a fresh attacker, trained from the base with a stream of its own.
     pub(super) fn probe_red(&mut self, name: &str, blues: &[(&Policy, f64)], value: Estimate) -> Result<Probe, Error> {
         self.desk.borrow_mut().begin(&format!("probe: a fresh attacker against the {name} blue"));
@@ -403,6 +408,7 @@ impl<'a, 'd> Players<'a, 'd> {
         let task = Assignment {
             unit: format!("probe-red/{name}"),
             learning,
+            search_dialogues: self.stage.scenario.red.search_dialogues,
             opponents: blues,
             training: key(0),
             gate: key(1),
@@ -426,6 +432,7 @@ impl<'a, 'd> Players<'a, 'd> {
         let task = Assignment {
             unit: "probe-blue/final".to_owned(),
             learning,
+            search_dialogues: 0,
             opponents: reds,
             training: key(0),
             gate: key(1),
@@ -440,6 +447,13 @@ impl<'a, 'd> Players<'a, 'd> {
             Some(_) => Estimate { n: trained.returns.n, ..Estimate::exact(0.0) },
         })
     }
+}
+
+/// Why the tuple must stay out, if some seat's fluency may lie below the floor.
+fn halting(fluency: &[Estimate], floor: f64) -> Option<String> {
+    let (seat, Estimate { mean, low, high, .. }) = fluency.iter().enumerate().find(|(_, seat)| seat.low < floor)?;
+    let of = if fluency.len() == 1 { String::new() } else { format!(" of seat {seat}") };
+    Some(format!("fluency{of} {mean:.2} [{low:.2}, {high:.2}] nats per token is below the floor {floor}"))
 }
 
 fn warning(id: &str, what: &str) -> EventRecord {

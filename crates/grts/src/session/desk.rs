@@ -1,5 +1,6 @@
 //! The side of a run that changes: the store, the counters, what is told to the user, and when to stop.
 
+use super::certificate;
 use super::stage::defect;
 use crate::error::Error;
 use crate::rollout::Episode;
@@ -16,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct Status {
     /// What is being done.
     pub label: String,
-    /// Optimiser steps and search rounds done, of `total` planned for the whole run.
+    /// Optimiser steps and rounds of search and certificate done, of `total` planned for the whole run.
     pub done: u64,
     /// Planned steps and rounds.
     pub total: u64,
@@ -30,7 +31,7 @@ pub struct Status {
 
 /// Is told what happens.
 pub trait Reporter {
-    /// Called after every optimiser step and search round.
+    /// Called after every optimiser step and every round of search and certificate.
     fn status(&mut self, status: &Status);
     /// Called after every iteration, with the number of planned ones.
     fn iteration(&mut self, record: &Iteration, of: usize);
@@ -72,17 +73,10 @@ pub(super) struct Desk<'a> {
 }
 
 impl<'a> Desk<'a> {
-    pub(super) fn new(
-        run: RunDir,
-        scenario: &Scenario,
-        interrupt: &'a AtomicBool,
-        reporter: &'a mut dyn Reporter,
-    ) -> Self {
-        let (red, blue, search) =
-            (scenario.red.learning.steps, scenario.blue.learning.steps, scenario.red.search_rounds);
-        let total = scenario.solver.iterations * (search + red + blue) + 2 * search + 3 * scenario.probe.steps;
+    /// `steps` are planned: optimiser steps and rounds of red's search.
+    pub(super) fn new(run: RunDir, steps: usize, interrupt: &'a AtomicBool, reporter: &'a mut dyn Reporter) -> Self {
         let label = "start".to_owned();
-        let status = Status { label, done: 0, total: total as u64, value: None, gap: None, asr: None };
+        let status = Status { label, done: 0, total: steps as u64, value: None, gap: None, asr: None };
         Self { run, cost: Cost::default(), status, reporter, interrupt }
     }
 
@@ -91,7 +85,7 @@ impl<'a> Desk<'a> {
         self.reporter.status(&self.status);
     }
 
-    /// An optimiser step or a search round is done.
+    /// An optimiser step or a round is done.
     pub(super) fn step(&mut self, asr: f64) -> Result<(), Error> {
         self.status.done += 1;
         self.status.asr = Some(asr);
@@ -110,7 +104,9 @@ impl<'a> Desk<'a> {
 
     pub(super) fn check(&self) -> Result<(), Error> {
         if self.interrupt.load(Ordering::Relaxed) {
-            return Err(Error::Interrupted { run: self.run.path().to_owned() });
+            let run = self.run.path().to_owned();
+            let hint = format!("go on with `grts resume {}`", run.display());
+            return Err(Error::Interrupted { run, hint });
         }
         Ok(())
     }

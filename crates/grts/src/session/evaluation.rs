@@ -5,6 +5,7 @@ use super::diversity::{self, Diversity};
 use super::stage::{Stage, Stream, mixture};
 use crate::error::Error;
 use crate::measure::{self, Counts, Request, Wanted};
+use crate::meta_game::{PROFILE, Profile};
 use crate::oracle::systematic;
 use crate::policy::Policy;
 use crate::rollout::{Attacker, Episode, Pairing};
@@ -119,7 +120,7 @@ const FINALISTS: usize = 12;
 const SECOND_ROUND: usize = 32;
 const LAST_ROUND: usize = 256;
 
-fn measure_scripted(
+pub(super) fn measure_scripted(
     stage: &Stage,
     blues: &[(&Policy, f64)],
     key: StreamKey,
@@ -196,7 +197,7 @@ pub(super) fn attacks(
     Ok(attacks)
 }
 
-fn play_attacks(
+pub(super) fn play_attacks(
     stage: &Stage,
     reds: &[(&Policy, f64)],
     blues: &[(&Policy, f64)],
@@ -265,19 +266,30 @@ pub(super) fn records_of(
     red: &str,
     blue: &str,
 ) -> Records {
-    let record = |(i, episode): (usize, &Episode)| EpisodeRecord {
+    let record = |(i, episode)| record_of(episode, i, purpose, iteration, [red, blue]);
+    Records { episodes: episodes.iter().enumerate().map(record).collect(), ..Records::default() }
+}
+
+/// The row of one dialogue between two policies, by id.
+pub(super) fn record_of(
+    episode: &Episode,
+    idx: usize,
+    purpose: Purpose,
+    iteration: Option<usize>,
+    [red, blue]: [&str; 2],
+) -> EpisodeRecord {
+    EpisodeRecord {
         iteration: iteration.map(|i| i as u32),
         purpose,
         red: red.to_owned(),
         blue: blue.to_owned(),
-        episode_idx: i as u32,
+        episode_idx: idx as u32,
         returns: episode.returns,
         cell: None,
         opening: OPENING.to_owned(),
         turns: turn_records(episode),
         scores: (0..).zip(episode.scores()).map(|(turn, h)| ScoreRecord { turn, h }).collect(),
-    };
-    Records { episodes: episodes.iter().enumerate().map(record).collect(), ..Records::default() }
+    }
 }
 
 fn turn_records(episode: &Episode) -> Vec<TurnRecord> {
@@ -336,12 +348,7 @@ pub struct Evaluation {
 /// [`Error::Run`] when the run has no summary yet, and whatever stops the dialogues.
 pub fn evaluate(run: &RunDir, settings: &EvaluationSettings, reporter: &mut dyn Reporter) -> Result<Evaluation, Error> {
     let stage = Stage::set(run.manifest().scenario.clone(), settings.device)?;
-    let profile: Profile = super::desk::stored(run, PROFILE)?.ok_or_else(|| Error::Run {
-        path: run.path().to_owned(),
-        problem: "is not finished, so it has no final blue to measure".to_owned(),
-        hint: format!("`grts resume {}` first", run.path().display()),
-    })?;
-    let (reds, blues) = (profile.load(&stage, run, &profile.reds)?, profile.load(&stage, run, &profile.blues)?);
+    let (reds, blues) = final_mixtures(&stage, run)?;
     fn borrowed(mixture: &[(Policy, f64)]) -> Vec<(&Policy, f64)> {
         mixture.iter().map(|(p, w)| (p, *w)).collect()
     }
@@ -369,26 +376,18 @@ pub fn evaluate(run: &RunDir, settings: &EvaluationSettings, reporter: &mut dyn 
     })
 }
 
-/// Unit that holds the final mixtures.
-pub(super) const PROFILE: &str = "profile";
+/// Policies with their weights.
+type Mixed = Vec<(Policy, f64)>;
 
-/// Ids and weights of the final mixtures.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Profile {
-    pub(super) reds: Vec<(String, f64)>,
-    pub(super) blues: Vec<(String, f64)>,
-}
-
-impl Profile {
-    fn load(&self, stage: &Stage, run: &RunDir, mixture: &[(String, f64)]) -> Result<Vec<(Policy, f64)>, Error> {
-        let policy = |id: &str| {
-            if id == stage.untouched.id {
-                return Ok(stage.untouched.clone());
-            }
-            let path = run.policy_path(id);
-            let adapter = grts_lm::lora::Adapter::load(&path, stage.base.model.config());
-            adapter.map(|a| Policy::new(id, a)).map_err(|e| Error::model(&path, &e))
-        };
-        mixture.iter().map(|(id, w)| Ok((policy(id)?, *w))).collect()
-    }
+/// Red's and blue's final mixtures of a finished run.
+pub(super) fn final_mixtures(stage: &Stage, run: &RunDir) -> Result<(Mixed, Mixed), Error> {
+    let profile: Profile = super::desk::stored(run, PROFILE)?.ok_or_else(|| Error::Run {
+        path: run.path().to_owned(),
+        problem: "is not finished, so it has no final mixtures to measure".to_owned(),
+        hint: format!("`grts resume {}` first", run.path().display()),
+    })?;
+    let load = |mixture: &[(String, f64)], seats| -> Result<Mixed, Error> {
+        mixture.iter().map(|(id, weight)| Ok((stage.policy(run, id, seats)?, *weight))).collect()
+    };
+    Ok((load(&profile.reds, stage.rules.team().seats())?, load(&profile.blues, 1)?))
 }

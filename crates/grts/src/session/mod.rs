@@ -5,22 +5,27 @@
 //! committed units instead of computing them, so a resumed run cannot differ from an unbroken one.
 
 mod arena;
+mod certificate;
 mod desk;
 mod diversity;
 mod evaluation;
+mod probe;
 mod stage;
 
 pub use desk::{Reporter, Status};
 pub use diversity::{Diversity, Strategy};
 pub use evaluation::{CellReport, Evaluation, EvaluationSettings, evaluate};
+pub use probe::{Exploiter, ProbeReport, ProbeSettings, Strongest, Untrained, probe};
 
 use crate::error::Error;
-use crate::scenario::{Method, Scenario};
+use crate::meta_game::{PROFILE, Profile};
+use crate::scenario::{MetaStrategy, Method, Scenario};
 use crate::store::{Records, RunDir};
-use crate::summary::{Blue, Exploitability, ProbeGains, Summary};
+use crate::summary::{Blue, Exploitability, Outcome, ProbeGains, Summary};
 use arena::Players;
 use desk::{Desk, Watcher};
-use evaluation::{Attacks, Measured, PROFILE, Profile};
+use evaluation::{Attacks, Measured};
+use grts_game::MetaSolver;
 use grts_game::solver::{Config, Solution, solve};
 use grts_lm::Device;
 use stage::Stage;
@@ -35,12 +40,12 @@ pub fn check(scenario: &Scenario, device: Device) -> Result<(), Error> {
     Stage::set(scenario.clone(), device).map(drop)
 }
 
-/// Runs, or goes on with, a run to its end on `device`; writes `summary.json` and returns it. The device is not part of a run's
-/// settings: it changes rounding, and with it what is drawn, and a run that is resumed on another one is still a run.
+/// Runs, or goes on with, a run to its end on `device`; writes `summary.json` and returns what it came to. The device is not part of a
+/// run's settings: it changes rounding, and with it what is drawn, and a run that is resumed on another one is still a run.
 ///
 /// # Errors
 /// [`Error::Interrupted`] once `interrupt` is set (the run can be resumed), and whatever stops a unit.
-pub fn run(run: RunDir, device: Device, interrupt: &AtomicBool, reporter: &mut dyn Reporter) -> Result<Summary, Error> {
+pub fn run(run: RunDir, device: Device, interrupt: &AtomicBool, reporter: &mut dyn Reporter) -> Result<Outcome, Error> {
     let path = run.path().to_owned();
     let result = run_units(run, device, interrupt, reporter);
     result.map_err(|e| e.in_run(&path))
@@ -51,9 +56,9 @@ fn run_units(
     device: Device,
     interrupt: &AtomicBool,
     reporter: &mut dyn Reporter,
-) -> Result<Summary, Error> {
+) -> Result<Outcome, Error> {
     let stage = Stage::set(run.manifest().scenario.clone(), device)?;
-    let desk = RefCell::new(Desk::new(run, &stage.scenario, interrupt, reporter));
+    let desk = RefCell::new(Desk::new(run, planned_steps(&stage.scenario), interrupt, reporter));
     let mut players = Players::new(&stage, &desk)?;
     let initial = evaluation::scripted(&stage, &desk, "initial", &[(&stage.untouched, 1.0)])?;
     players.initial_open = Some(initial.helpfulness);
@@ -63,11 +68,18 @@ fn run_units(
     if let Some(error) = watcher.error.take() {
         return Err(error);
     }
-    let summary = finish(&stage, &desk, &mut players, &solution, initial)?;
+    let outcome = finish(&stage, &desk, &mut players, &solution, initial)?;
     let desk = desk.into_inner();
-    let json = serde_json::to_value(&summary).map_err(|e| stage::defect(&e))?;
+    let json = serde_json::to_value(&outcome.summary).map_err(|e| stage::defect(&e))?;
     desk.run.write_summary(&json)?;
-    Ok(summary)
+    Ok(outcome)
+}
+
+/// Optimiser steps, rounds of red's search and rounds of the certificate of a whole run.
+fn planned_steps(scenario: &Scenario) -> usize {
+    let (red, blue, search) = (scenario.red.learning.steps, scenario.blue.learning.steps, scenario.red.search_rounds);
+    let rounds = certificate::rounds(scenario.certify.dialogues).count();
+    scenario.solver.iterations * (search + red + blue) + rounds + 2 * search + 3 * scenario.probe.steps
 }
 
 /// The methods are constructors over one loop. All respond in turn, so that they differ in what is named and nothing else.
@@ -75,8 +87,11 @@ fn config(stage: &Stage) -> Config {
     let solver = &stage.scenario.solver;
     let order = grts_game::solver::Order::Alternating;
     match stage.scenario.method {
-        Method::Psro => Config { order, ..Config::psro(solver.iterations, solver.epsilon) },
-        Method::Grts => Config { order, ..Config::grts(solver.iterations, solver.epsilon) },
+        Method::Psro => {
+            let meta_strategy = solver.meta_strategy.map_or(MetaSolver::Nash, |MetaStrategy(rule)| rule);
+            Config { order, meta_strategy, slack: solver.slack, ..Config::psro(solver.iterations, solver.epsilon) }
+        }
+        Method::Grts => Config { order, slack: solver.slack, ..Config::grts(solver.iterations, solver.epsilon) },
         Method::FictitiousPlay => Config { order, ..Config::fictitious_play(solver.iterations, solver.epsilon) },
         Method::SelfPlay => Config { order, ..Config::self_play(solver.iterations, solver.epsilon) },
         Method::SingleAttacker => Config::single_attacker(),
@@ -91,7 +106,7 @@ fn finish(
     players: &mut Players<'_, '_>,
     solution: &Solved,
     initial: Measured,
-) -> Result<Summary, Error> {
+) -> Result<Outcome, Error> {
     let blues = stage::mixture(&solution.blues, &solution.equilibrium.col);
     let reds = stage::mixture(&solution.reds, &solution.equilibrium.row);
     let untouched = [(&stage.untouched, 1.0)];
@@ -99,6 +114,7 @@ fn finish(
     let profile = Profile { reds: named(&reds), blues: named(&blues) };
     desk::unit(desk, PROFILE, || Ok((profile, desk::Cost::default(), Records::default())))?;
     let value = solution.game.mixture_value(&solution.equilibrium.row, &solution.equilibrium.col);
+    let regret = certificate::regret(stage, desk, solution)?;
     let last = evaluation::scripted(stage, desk, "final", &blues)?;
     let before = evaluation::attacks(stage, desk, "initial", &reds, &untouched)?;
     let after = evaluation::attacks(stage, desk, "final", &reds, &blues)?;
@@ -110,7 +126,7 @@ fn finish(
     let red = evaluation::red(stage, &before, solution)?;
     let mut desk = desk.borrow_mut();
     desk.finished();
-    Ok(Summary {
+    let summary = Summary {
         run: stage.name.clone(),
         stop_reason: solution.stop_reason,
         iterations: solution.iterations,
@@ -121,10 +137,11 @@ fn finish(
         reference_value: stage.reference_value,
         h_min: stage.scenario.game.h_min,
         exploitability: Exploitability {
-            restricted: solution.equilibrium.nash_conv,
+            restricted: regret.certified,
             probe: ProbeGains { red_gain: final_probe.gain, blue_gain },
         },
         blue: Blue { initial, r#final },
         red,
-    })
+    };
+    Ok(Outcome { summary, likely_regret: regret.likely })
 }

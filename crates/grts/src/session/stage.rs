@@ -8,6 +8,7 @@ use crate::policy::{Base, Policy};
 use crate::rollout::Table;
 use crate::scenario::{Embedder as Named, Learning, Model, Scenario};
 use crate::semantic::{Embedder, SemanticSpace};
+use crate::store::RunDir;
 use crate::twin::Twin;
 use crate::world::{MERIDIAN_SEED, OPENING, Split, World};
 use grts_game::rules::Rules;
@@ -32,7 +33,9 @@ pub(super) enum Stream {
     ProbeRed = 9,
     ProbeBlue = 10,
     Evaluation = 11,
-    Archive = 12,
+    Certificate = 12,
+    Exploiter = 13,
+    Archive = 14,
 }
 
 pub(super) struct Stage {
@@ -62,7 +65,7 @@ impl Stage {
         };
         let world = World::meridian(MERIDIAN_SEED);
         let game = &scenario.game;
-        let rules = Rules::new(game.turns, game.aggregator, game.threshold).map_err(|e| defect(&e))?;
+        let rules = game.rules().map_err(|e| defect(&e))?;
         let twin = Twin::new(&world, game.turns).and_then(|t| t.solve(game.h_min)).map_err(|e| defect(&e))?;
         let generation = |learning: &Learning| GenerationConfig {
             sampling: Sampling { temperature: learning.temperature as f32, ..Sampling::default() },
@@ -104,6 +107,14 @@ impl Stage {
         let scripted: Vec<String> = scripted.filter_map(|case| case.user_turns.into_iter().next_back()).collect();
         let embedder = self.sentences.as_ref().map_or(Embedder::Base(&self.base), Embedder::Sentences);
         SemanticSpace::new(embedder, &scripted.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// A policy of a run by its name, with its seats; `base` is the untouched base.
+    pub(super) fn policy(&self, run: &RunDir, id: &str, seats: usize) -> Result<Policy, Error> {
+        match id {
+            id if id == self.untouched.id => Ok(self.untouched.clone()),
+            id => Policy::load(id, &run.policy_path(id), seats, &self.base),
+        }
     }
 
     /// An honest request that fits the turns of the game, as in the twin: with one turn nobody sets up first.

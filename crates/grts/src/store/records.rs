@@ -59,6 +59,8 @@ stored_as_text! {
         Open = "open",
         /// To measure a probe.
         Probe = "probe",
+        /// To bound the regret of the final mixtures.
+        Certificate = "certificate",
     }
 }
 

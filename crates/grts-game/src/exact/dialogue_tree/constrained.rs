@@ -161,13 +161,7 @@ fn blue_program(tree: &DialogueTree, constraint: &Constraint, ceiling: Option<f6
         Some(_) => tree.stakes(&RedStrategy::uniform(tree).plan(tree)),
         None => vec![0.0; tree.replies.len()],
     };
-    let plan: Vec<Variable> = random.iter().map(|&stake| program.non_negative(stake)).collect();
-    for node in &tree.blue_nodes {
-        let mut terms: Vec<_> = node.replies.clone().map(|reply| (plan[reply], 1.0)).collect();
-        let before = tree.red_nodes[node.parent].parent;
-        terms.extend(before.map(|reply| (plan[reply], -1.0)));
-        program.equals(&terms, if before.is_none() { 1.0 } else { 0.0 });
-    }
+    let plan = add_blue_plan(tree, &random, &mut program);
     let served = constraint.shares.iter().zip(&plan).filter(|(share, _)| **share > 0.0);
     program.at_least(&served.map(|(&share, &y)| (y, share)).collect::<Vec<_>>(), constraint.h_min);
     let roots = (0..tree.openings.len()).map(|opening| {
@@ -179,6 +173,18 @@ fn blue_program(tree: &DialogueTree, constraint: &Constraint, ceiling: Option<f6
         program.at_most(&roots, ceiling);
     }
     Ok(BluePlan { reach: program.solve(&plan)? }.behaviour(tree))
+}
+
+/// Blue's plan with these prices on its replies: what leaves a blue node is what came to it.
+pub(super) fn add_blue_plan(tree: &DialogueTree, prices: &[f64], program: &mut LinearProgram) -> Vec<Variable> {
+    let plan: Vec<Variable> = prices.iter().map(|&price| program.non_negative(price)).collect();
+    for node in &tree.blue_nodes {
+        let mut terms: Vec<_> = node.replies.clone().map(|reply| (plan[reply], 1.0)).collect();
+        let before = tree.red_nodes[node.parent].parent;
+        terms.extend(before.map(|reply| (plan[reply], -1.0)));
+        program.equals(&terms, if before.is_none() { 1.0 } else { 0.0 });
+    }
+    plan
 }
 
 /// w_{o,n} ≥ Σ_{replies of b} (return · y, or w after the reply) for each blue node b that red can choose at n; returns
@@ -218,12 +224,9 @@ fn red_strategy(tree: &DialogueTree, constraint: &Constraint) -> Result<(RedStra
     let mut program = LinearProgram::maximise();
     let multiplier = program.non_negative(constraint.h_min);
     let plan: Vec<Vec<Variable>> = tree.openings.iter().map(|_| add_red_plan(tree, &mut program)).collect();
-    let first = |blue: usize| if tree.blue_nodes[blue].parent == 0 { 1.0 } else { 0.0 };
-    let costs: Vec<Variable> = (0..tree.blue_nodes.len()).map(|blue| program.free(first(blue))).collect();
+    let costs = add_blue_costs(tree, &mut program);
     for (idx, reply) in tree.replies.iter().enumerate() {
-        let mut terms = vec![(costs[reply.parent], 1.0)];
-        let later = reply.next.map_or(0..0, |node| tree.red_nodes[node].blues.clone());
-        terms.extend(later.map(|blue| (costs[blue], -1.0)));
+        let mut terms = cost_terms(tree, idx, &costs);
         if constraint.shares[idx] > 0.0 {
             terms.push((multiplier, constraint.shares[idx]));
         }
@@ -237,6 +240,19 @@ fn red_strategy(tree: &DialogueTree, constraint: &Constraint) -> Result<(RedStra
     let found = program.solve(&wanted)?;
     let reach = found[1..].chunks(tree.blue_nodes.len()).map(<[f64]>::to_vec).collect();
     Ok((RedPlan { reach }.behaviour(tree), found[0].max(0.0)))
+}
+
+/// q_b; the objective is their sum over the blue nodes at the start.
+pub(super) fn add_blue_costs(tree: &DialogueTree, program: &mut LinearProgram) -> Vec<Variable> {
+    let first = |blue: usize| if tree.blue_nodes[blue].parent == 0 { 1.0 } else { 0.0 };
+    (0..tree.blue_nodes.len()).map(|blue| program.free(first(blue))).collect()
+}
+
+/// q before a reply less all q after it: with the reply's stake taken off, at most 0.
+pub(super) fn cost_terms(tree: &DialogueTree, reply: usize, costs: &[Variable]) -> Vec<(Variable, f64)> {
+    let later = tree.replies[reply].next.map_or(0..0, |node| tree.red_nodes[node].blues.clone());
+    let before = (costs[tree.replies[reply].parent], 1.0);
+    std::iter::once(before).chain(later.map(|blue| (costs[blue], -1.0))).collect()
 }
 
 /// One opening's plan: what leaves a red node is what came to it.

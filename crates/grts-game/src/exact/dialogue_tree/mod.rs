@@ -2,7 +2,8 @@
 //!
 //! Nature draws an opening that red sees and blue does not; red and blue then alternate for at most T rounds; every reply
 //! of blue is scored; the aggregated scores are the return. All utterances are public, so blue's information is the
-//! history, red's the history and the opening, and both recall everything: behaviour strategies suffice (Kuhn 1953).
+//! history, red's the history and the opening, and both recall everything: behaviour strategies suffice (Kuhn 1953). Red as
+//! a team whose seats may hear less than that is `team`.
 //!
 //! The tree of public histories is stored once, breadth first (a parent precedes its children), with one return per
 //! opening at its ends. Red's edges are the blue nodes they lead to, blue's edges are the replies, so a strategy is one
@@ -13,10 +14,12 @@ mod constrained;
 mod game;
 mod response;
 mod strategy;
+mod team;
 
 pub use constrained::{ConstrainedEquilibrium, HonestSequence, HonestTraffic, constrained_equilibrium};
-pub use game::TreeGame;
+pub use game::{RedSide, TreeGame};
 pub use strategy::{BluePlan, BlueStrategy, RedPlan, RedStrategy};
+pub use team::{Hearing, TeamEquilibrium, TeamStrategy, TeamTree, team_equilibrium};
 
 use super::distribution;
 use crate::GameError;

@@ -85,7 +85,7 @@ impl DialogueTree {
 }
 
 /// The first index of least cost, and the cost; the range is never empty.
-fn first_best(mut range: Range<usize>, cost: impl Fn(usize) -> f64) -> (usize, f64) {
+pub(super) fn first_best(mut range: Range<usize>, cost: impl Fn(usize) -> f64) -> (usize, f64) {
     let start = range.next().unwrap_or_default();
     range.fold((start, cost(start)), |best, idx| {
         let cost = cost(idx);

@@ -114,9 +114,14 @@ impl BlueStrategy {
 impl RedPlan {
     /// The plan of a mixture of whole strategies; weights sum to 1.
     pub fn mixture(tree: &DialogueTree, strategies: &[RedStrategy], weights: &[f64]) -> Self {
+        Self::sum(tree, weights, |idx| strategies[idx].plan(tree))
+    }
+
+    /// Σ weights · plans; `plan(idx)` is asked for where there is weight.
+    pub(super) fn sum(tree: &DialogueTree, weights: &[f64], plan: impl Fn(usize) -> Self) -> Self {
         let mut reach = vec![vec![0.0; tree.blue_nodes.len()]; tree.openings.len()];
-        for (strategy, &weight) in strategies.iter().zip(weights).filter(|(_, weight)| **weight > 0.0) {
-            for (sums, terms) in reach.iter_mut().zip(strategy.plan(tree).reach) {
+        for (idx, &weight) in weights.iter().enumerate().filter(|(_, weight)| **weight > 0.0) {
+            for (sums, terms) in reach.iter_mut().zip(plan(idx).reach) {
                 sums.iter_mut().zip(terms).for_each(|(sum, term)| *sum += weight * term);
             }
         }
