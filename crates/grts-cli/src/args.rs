@@ -121,6 +121,9 @@ pub struct Eval {
     /// Seed of the fresh dialogues
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u64).range(..=LARGEST_SEED))]
     pub seed: u64,
+    /// Quote the most central attack of each strategy; without it no text of a dialogue is shown
+    #[arg(long)]
+    pub show_attacks: bool,
     /// Dialogues between the final attackers and the final blue
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = value_parser!(u64).range(2..=LARGEST_COUNT))]
     pub dialogues: u64,
@@ -394,6 +397,8 @@ impl From<Side> for Player {
 pub enum MethodName {
     /// Best responses to the Nash mixture of the meta-game
     Psro,
+    /// The same, red rewarded for being different
+    Grts,
     /// Best responses to the uniform mixture of all opponents so far
     FictitiousPlay,
     /// Best responses to the latest opponent only
@@ -406,6 +411,7 @@ impl From<MethodName> for Method {
     fn from(name: MethodName) -> Self {
         match name {
             MethodName::Psro => Self::Psro,
+            MethodName::Grts => Self::Grts,
             MethodName::FictitiousPlay => Self::FictitiousPlay,
             MethodName::SelfPlay => Self::SelfPlay,
             MethodName::SingleAttacker => Self::SingleAttacker,

@@ -15,7 +15,8 @@ pub fn run(arguments: &Eval) -> Result<(), Error> {
     let run = RunDir::open(&arguments.run)?;
     signals::exit_on_ctrl_c()?;
     let dialogues = usize::try_from(arguments.dialogues).unwrap_or(usize::MAX);
-    let settings = EvaluationSettings { seed: arguments.seed, dialogues, device: arguments.device };
+    let (seed, device, quote) = (arguments.seed, arguments.device, arguments.show_attacks);
+    let settings = EvaluationSettings { seed, dialogues, device, quote };
     let mut progress = Progress::on_stderr();
     let measured = session::evaluate(&run, &settings, &mut progress);
     progress.close();

@@ -4,7 +4,8 @@
 //! says that it is a lower bound. Shares are fractions, as in the scenario and in JSON, so that a value can be compared
 //! with `h_min` by eye. The table leaves out sample sizes; `--json` has everything.
 
-use grts::session::{CellReport, Evaluation, ProbeReport};
+use grts::semantic::SMALLEST_BLEU;
+use grts::session::{CellReport, Diversity, Evaluation, ProbeReport};
 use grts::summary::{BlueReport, Outcome, Summary};
 use grts_game::Estimate;
 use grts_game::geometry::Survey;
@@ -49,6 +50,7 @@ pub fn of_evaluation(evaluation: &Evaluation) -> String {
         Row::new("open facts told", [shares(evaluation.helpfulness)], OPEN),
         Row::new("look-alikes refused", [shares(evaluation.over_refusal)], "honest requests that read like attacks"),
     ]);
+    rows.extend(diversity(&evaluation.diversity));
     let mut cells: Vec<&CellReport> = evaluation.cells.iter().collect();
     cells.sort_by(|a, b| b.asr.mean.total_cmp(&a.asr.mean));
     rows.extend([Row::head("", [""]), Row::head("HOTTEST CELLS", ["attack success"])]);
@@ -59,6 +61,37 @@ pub fn of_evaluation(evaluation: &Evaluation) -> String {
             .map(|c| Row::new(c.cell.clone(), [shares(c.asr)], if c.chain { "after a set-up turn" } else { "" })),
     );
     format!("run `{}`, final blue, seed {}\n\n{}", evaluation.run, evaluation.seed, aligned(&rows))
+}
+
+/// Strategies that `grts eval` lists.
+const STRATEGIES: usize = 10;
+
+fn diversity(of: &Diversity) -> Vec<Row<1>> {
+    let counts = |of| estimate(of, |x| format!("{x:.2}"));
+    let measures = &of.measures;
+    let mut rows = vec![
+        Row::head("", [""]),
+        Row::head("DIVERSITY", ["of the final attacks"]),
+        Row::new("Vendi score", [counts(measures.vendi.order_1)], "effective number of different attacks"),
+        Row::new("  order 2", [counts(measures.vendi.order_2)], "the same, rare ones counting less"),
+        Row::new("  order infinity", [counts(measures.vendi.order_infinity)], "by the most common kind alone"),
+        Row::new("expected cardinality", [counts(measures.expected_cardinality)], "of a determinantal sample"),
+        Row::new("mean cosine", [shares(measures.mean_cosine)], "between two attacks"),
+        Row::new("distinct word pairs", [shares(measures.distinct_2)], "of all word pairs"),
+        Row::new("coverage", [shares(measures.coverage)], "share of the cells asked in"),
+    ];
+    rows.extend((SMALLEST_BLEU..).zip(&measures.self_bleu).map(|(order, bleu)| {
+        let note = format!("words repeated from other attacks, up to {order} in a row");
+        Row::new(format!("Self-BLEU {order}"), [shares(*bleu)], &note)
+    }));
+    rows.extend([Row::head("", [""]), Row::head("STRATEGIES", ["share of attacks"])]);
+    rows.extend(of.strategies.iter().take(STRATEGIES).map(|strategy| {
+        let quoted = strategy.attack.as_ref().map_or_else(String::new, |text| format!(": {text}"));
+        let note = format!("succeeds {}{quoted}", shares(strategy.asr));
+        Row::new(strategy.name.clone(), [shares(strategy.share)], &note)
+    }));
+    rows.push(Row::new("in no cluster", [shares(of.unclustered)], ""));
+    rows
 }
 
 /// The table of `grts probe`.

@@ -18,11 +18,69 @@ const KERNEL_TOLERANCE: f64 = 1e-6;
 /// # Errors
 /// The kernel is not square, not symmetric, or its diagonal is not 1.
 pub fn vendi_score(kernel: &Matrix) -> Result<f64, GameError> {
-    check_kernel(kernel)?;
-    let n = kernel.rows();
-    let eigenvalues = DMatrix::from_row_slice(n, n, kernel.as_slice()).symmetric_eigenvalues();
-    let shares = eigenvalues.iter().map(|lambda| lambda / n as f64).filter(|&share| share > 0.0);
-    Ok((-shares.map(|share| share * share.ln()).sum::<f64>()).exp())
+    Ok(Spectrum::of_kernel(kernel)?.vendi(1.0))
+}
+
+/// The eigenvalues of a kernel, from which every measure here that counts different items follows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spectrum {
+    items: usize,
+    /// λ/n, those that rounding makes negative left out.
+    shares: Vec<f64>,
+}
+
+impl Spectrum {
+    /// Of a kernel as [`vendi_score`] wants it.
+    ///
+    /// # Errors
+    /// Those of [`vendi_score`].
+    pub fn of_kernel(kernel: &Matrix) -> Result<Self, GameError> {
+        check_kernel(kernel)?;
+        let n = kernel.rows();
+        Ok(Self::of(DMatrix::from_row_slice(n, n, kernel.as_slice()), n))
+    }
+
+    /// Of the cosine kernel of `rows`, `items × features`, each of unit length: from the products of items or of features,
+    /// whichever are fewer, since their eigenvalues are the same but for zeros.
+    ///
+    /// # Errors
+    /// A row is not of unit length.
+    pub fn of_rows(rows: &Matrix) -> Result<Self, GameError> {
+        for row in 0..rows.rows() {
+            let length = dot(rows.row(row), rows.row(row));
+            if (length - 1.0).abs() > KERNEL_TOLERANCE {
+                let (place, allowed) = (format!("squared length of row {row}"), "1".to_owned());
+                return Err(GameError::Value { place, value: length, allowed });
+            }
+        }
+        let items = DMatrix::from_row_slice(rows.rows(), rows.cols(), rows.as_slice());
+        let products = if rows.rows() <= rows.cols() { &items * items.transpose() } else { items.transpose() * &items };
+        Ok(Self::of(products, rows.rows()))
+    }
+
+    fn of(kernel: DMatrix<f64>, items: usize) -> Self {
+        let eigenvalues = kernel.symmetric_eigenvalues();
+        let shares = eigenvalues.iter().map(|lambda| lambda / items as f64).filter(|&share| share > 0.0);
+        Self { items, shares: shares.collect() }
+    }
+
+    /// Vendi score of `order` q ≥ 0: exp(ln(Σ λ^q)/(1 − q)) (Pasarkar & Dieng 2024), at 1 exp(−Σ λ ln λ), at infinity
+    /// 1/max λ. The larger q, the less do rare items count.
+    pub fn vendi(&self, order: f64) -> f64 {
+        let shares = self.shares.iter();
+        if order == 1.0 {
+            (-shares.map(|share| share * share.ln()).sum::<f64>()).exp()
+        } else if order.is_infinite() {
+            1.0 / shares.copied().fold(0.0, f64::max)
+        } else {
+            (shares.map(|share| share.powf(order)).sum::<f64>().ln() / (1.0 - order)).exp()
+        }
+    }
+
+    /// [`expected_cardinality`] of the items, from n/(n+1) for items of one kind to n/2 for items at right angles.
+    pub fn expected_cardinality(&self) -> f64 {
+        self.shares.iter().map(|share| self.items as f64 * share).map(|lambda| lambda / (1.0 + lambda)).sum()
+    }
 }
 
 /// Expected cardinality Tr(I − (L + I)⁻¹) of the determinantal point process with kernel L = M Mᵀ, M the rows at unit
@@ -36,6 +94,38 @@ pub fn expected_cardinality(rows: &Matrix) -> f64 {
     let n = rows.rows();
     let kernel = DMatrix::from_fn(n, n, |i, j| scales[i] * scales[j] * dot(rows.row(i), rows.row(j)));
     kernel.symmetric_eigenvalues().iter().map(|lambda| lambda.max(0.0) / (1.0 + lambda.max(0.0))).sum()
+}
+
+/// What one more item adds to log det(I + L) of a set with kernel L = Φ Φᵀ: log(2 − kᵀ(L + I)⁻¹k), k the products with the
+/// set, for an item of unit length (Kulesza & Taskar 2012): from ln 2 at right angles to the set down towards 0 in it.
+#[derive(Debug, Clone)]
+pub struct LogDetGain {
+    /// ΦᵀΦ + I: the same gain is log(1 + xᵀ(ΦᵀΦ + I)⁻¹x), whose size does not grow with the set.
+    products: nalgebra::Cholesky<f64, nalgebra::Dyn>,
+}
+
+impl LogDetGain {
+    /// Of the set of `rows`, `items × features`.
+    ///
+    /// # Errors
+    /// Rows so long that their products overflow.
+    pub fn new(rows: &Matrix) -> Result<Self, GameError> {
+        let items = DMatrix::from_row_slice(rows.rows(), rows.cols(), rows.as_slice());
+        let products = items.transpose() * &items + DMatrix::identity(rows.cols(), rows.cols());
+        let trace = products.trace();
+        let error = || GameError::Value {
+            place: "squared lengths of a set".to_owned(),
+            value: trace,
+            allowed: "finite".to_owned(),
+        };
+        Ok(Self { products: products.cholesky().ok_or_else(error)? })
+    }
+
+    /// The gain of an item of unit length with the features of the set.
+    pub fn of(&self, item: &[f64]) -> f64 {
+        let item = nalgebra::DVector::from_column_slice(item);
+        (1.0 + item.dot(&self.products.solve(&item))).ln()
+    }
 }
 
 /// Squared distance min_β ‖βᵀ A − b‖² of a point from the convex hull of the rows of A (Liu et al. 2021): 0 for anything
@@ -120,7 +210,7 @@ fn check_kernel(kernel: &Matrix) -> Result<(), GameError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{expected_cardinality, hull_distance, policy_space_distance, vendi_score};
+    use super::{LogDetGain, Spectrum, expected_cardinality, hull_distance, policy_space_distance, vendi_score};
     use crate::Matrix;
 
     #[test]
@@ -141,6 +231,34 @@ mod tests {
     }
 
     #[test]
+    fn orders_weigh_rare_items_less_and_less() {
+        // Shares 3/4 and 1/4: order 0 counts both, order 2 is 1/(9/16 + 1/16) = 1.6, order ∞ is 4/3.
+        let spectrum = Spectrum::of_kernel(&Matrix::from_rows(&[[1.0, 0.5], [0.5, 1.0]]).unwrap()).unwrap();
+        for (order, expected) in [(0.0, 2.0), (1.0, 1.754_765_350_603_323), (2.0, 1.6), (f64::INFINITY, 4.0 / 3.0)] {
+            assert!((spectrum.vendi(order) - expected).abs() < 1e-12, "order {order}");
+        }
+        assert!((spectrum.vendi(1.0 + 1e-7) - spectrum.vendi(1.0)).abs() < 1e-6);
+        // λ = 1.5 and 0.5.
+        assert!((spectrum.expected_cardinality() - (0.6 + 1.0 / 3.0)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn items_and_features_have_one_spectrum() {
+        let unit = |angle: f64| [angle.cos(), angle.sin(), 0.0];
+        let angles = [0.0, 0.3, 1.1, 2.5, 2.6];
+        let rows = Matrix::from_rows(&angles.map(unit)).unwrap();
+        let kernel = Matrix::from_fn(5, 5, |i, j| (angles[i] - angles[j]).cos()).unwrap();
+        let (of_features, of_kernel) = (Spectrum::of_rows(&rows).unwrap(), Spectrum::of_kernel(&kernel).unwrap());
+        let of_items = Spectrum::of_rows(&Matrix::from_rows(&[unit(0.0), unit(0.3)]).unwrap()).unwrap();
+        for order in [1.0, 2.0, f64::INFINITY] {
+            assert!((of_features.vendi(order) - of_kernel.vendi(order)).abs() < 1e-9, "order {order}");
+        }
+        assert!((of_features.expected_cardinality() - expected_cardinality(&rows)).abs() < 1e-9);
+        assert!((of_items.vendi(f64::INFINITY) - 2.0 / (1.0 + 0.3_f64.cos())).abs() < 1e-12);
+        assert!(Spectrum::of_rows(&Matrix::from_rows(&[[0.5, 0.5]]).unwrap()).is_err());
+    }
+
+    #[test]
     fn two_clusters_count_two() {
         let kernel = Matrix::from_fn(6, 6, |i, j| if i / 3 == j / 3 { 1.0 } else { 0.0 }).unwrap();
         assert!((vendi_score(&kernel).unwrap() - 2.0).abs() < 1e-9);
@@ -156,6 +274,22 @@ mod tests {
             assert!((expected_cardinality(&apart) - n as f64 / 2.0).abs() < 1e-12);
         }
         assert_eq!(expected_cardinality(&Matrix::from_rows(&[[0.0, 0.0]]).unwrap()), 0.0);
+    }
+
+    #[test]
+    fn a_gain_is_the_difference_of_two_determinants() {
+        let unit = |angle: f64| [angle.cos(), angle.sin()];
+        let angles = [0.1, 0.4, 1.9];
+        let log_det = |angles: &[f64]| {
+            let n = angles.len();
+            let kernel = |i: usize, j: usize| (angles[i] - angles[j]).cos() + if i == j { 1.0 } else { 0.0 };
+            nalgebra::DMatrix::from_fn(n, n, kernel).determinant().ln()
+        };
+        let gain = LogDetGain::new(&Matrix::from_rows(&angles.map(unit)).unwrap()).unwrap();
+        for new in [0.1, 1.0, 2.7] {
+            let expected = log_det(&[&angles[..], &[new]].concat()) - log_det(&angles);
+            assert!((gain.of(&unit(new)) - expected).abs() < 1e-12, "{new}");
+        }
     }
 
     #[test]

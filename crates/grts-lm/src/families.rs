@@ -8,7 +8,7 @@ use crate::architecture::{Activation, Architecture, Module, Names, NormKind, Res
 use serde_json::{Map, Value};
 use std::f64::consts::TAU;
 
-type Fallible<T> = std::result::Result<T, String>;
+pub(crate) type Fallible<T> = std::result::Result<T, String>;
 
 /// `model_type`s that are read.
 const FAMILIES: &str = "llama, mistral, qwen2, qwen3, gemma2, gemma3_text, phi3, gpt2, gpt_neox or stablelm";
@@ -47,23 +47,23 @@ fn check(a: &Architecture) -> Fallible<()> {
 
 /// The keys of a `config.json`; `null` counts as absent.
 #[derive(Clone, Copy)]
-struct Keys<'a>(&'a Map<String, Value>);
+pub(crate) struct Keys<'a>(pub(crate) &'a Map<String, Value>);
 
 impl<'a> Keys<'a> {
     fn get(self, key: &str) -> Option<&'a Value> {
         self.0.get(key).filter(|value| !value.is_null())
     }
 
-    fn text(self, key: &str) -> Option<&'a str> {
+    pub(crate) fn text(self, key: &str) -> Option<&'a str> {
         self.get(key)?.as_str()
     }
 
     /// A size of at least 1.
-    fn size(self, key: &str) -> Fallible<usize> {
+    pub(crate) fn size(self, key: &str) -> Fallible<usize> {
         self.size_if(key)?.ok_or_else(|| format!("`{key}` is missing"))
     }
 
-    fn size_if(self, key: &str) -> Fallible<Option<usize>> {
+    pub(crate) fn size_if(self, key: &str) -> Fallible<Option<usize>> {
         let Some(value) = self.get(key) else { return Ok(None) };
         match value.as_u64() {
             Some(0) => Err(format!("`{key}` is 0")),
@@ -76,13 +76,13 @@ impl<'a> Keys<'a> {
         self.number_if(key)?.ok_or_else(|| format!("`{key}` is missing"))
     }
 
-    fn number_if(self, key: &str) -> Fallible<Option<f64>> {
+    pub(crate) fn number_if(self, key: &str) -> Fallible<Option<f64>> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let finite = value.as_f64().filter(|x| x.is_finite());
         finite.map(Some).ok_or_else(|| format!("`{key}` is {value}; it must be a number"))
     }
 
-    fn flag(self, key: &str, default: bool) -> Fallible<bool> {
+    pub(crate) fn flag(self, key: &str, default: bool) -> Fallible<bool> {
         let Some(value) = self.get(key) else { return Ok(default) };
         value.as_bool().ok_or_else(|| format!("`{key}` is {value}; it must be true or false"))
     }
@@ -98,14 +98,14 @@ impl<'a> Keys<'a> {
     }
 
     /// Refuses anything but `only` (or absence).
-    fn only(self, key: &str, only: &Value) -> Fallible<()> {
+    pub(crate) fn only(self, key: &str, only: &Value) -> Fallible<()> {
         match self.get(key) {
             Some(value) if value != only => Err(format!("`{key}` is {value}; only {only} is supported")),
             _ => Ok(()),
         }
     }
 
-    fn activation(self, key: &str, default: &'static str) -> Fallible<Activation> {
+    pub(crate) fn activation(self, key: &str, default: &'static str) -> Fallible<Activation> {
         match self.text(key).unwrap_or(default) {
             "silu" | "swish" => Ok(Activation::Silu),
             "gelu" => Ok(Activation::Gelu),

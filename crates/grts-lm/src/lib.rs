@@ -8,6 +8,7 @@
 
 mod affixes;
 mod architecture;
+pub mod bert;
 mod checkpoint;
 pub mod config;
 pub mod decode;

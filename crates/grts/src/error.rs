@@ -215,6 +215,17 @@ impl Error {
         }
     }
 
+    /// A sentence encoder that the engine refused.
+    pub(crate) fn embedder(directory: &Path, error: &grts_lm::Error) -> Self {
+        Self::Model {
+            path: directory.to_owned(),
+            problem: error.to_string(),
+            hint:
+                "give a complete sentence-transformers directory of the BERT family in `[semantic] embedder`, or `base`"
+                    .to_owned(),
+        }
+    }
+
     /// What the language engine refused in the middle of a run, or a device that it cannot use.
     pub(crate) fn engine(error: &grts_lm::Error) -> Self {
         if let grts_lm::Error::Io { action, path, source } = error {

@@ -2,14 +2,16 @@
 //! through comes again.
 
 use grts::judge::{Exchange, Judge};
-use grts::oracle::{BlueOracle, Helpfulness, RedOracle, Training, TrainingLog};
+use grts::oracle::{BlueOracle, Diversity, Floors, Helpfulness, Measure, RedOracle, Training, TrainingLog};
 use grts::policy::{Base, Policy};
 use grts::rollout::Table;
 use grts::scenario::{Learning, Scenario};
+use grts::semantic::{Archive, Embedder, SemanticSpace};
 use grts::world::{OPENING, leaked};
 use grts_game::rules::{Aggregator, Rules};
 use grts_game::stream::StreamKey;
 use grts_lm::decode::GenerationConfig;
+use grts_lm::lora::Adapter;
 use grts_lm::sampling::Sampling;
 use std::collections::HashSet;
 use std::path::Path;
@@ -24,6 +26,7 @@ impl Judge for Words {
     }
 }
 
+const NO_FLOORS: Floors = Floors { entropy: 0.0, distinct: 0.0, reference: f64::NEG_INFINITY, repeats: 1.0 };
 const KEY: StreamKey = StreamKey { seed: 5, iteration: 0, purpose: 1, entry: 0, episode: 0, turn: 0 };
 
 /// Calls `play` with a table at which `judge` sits.
@@ -48,7 +51,15 @@ fn train(words: fn(usize) -> bool, search_rounds: usize, search_dialogues: usize
 fn search(table: &Table<'_>, search_rounds: usize, search_dialogues: usize) -> TrainingLog {
     let learning = Learning { steps: 1, batch: 64, ..Scenario::builtin().unwrap().red.learning };
     let training = Training { table, learning: &learning, key: KEY };
-    let oracle = RedOracle { training, fluency_floor: -1.5, multiplier_rate: 0.5, search_rounds, search_dialogues };
+    let oracle = RedOracle {
+        training,
+        fluency_floor: -1.5,
+        multiplier_rate: 0.5,
+        search_rounds,
+        search_dialogues,
+        floors: NO_FLOORS,
+        diversity: None,
+    };
     let mut told = Vec::new();
     let blue = Policy::base();
     let mut hear = |returns| {
@@ -121,4 +132,67 @@ fn an_attack_that_got_through_is_tried_again() {
     assert!(first.iter().collect::<HashSet<_>>().len() > BATCH / 2, "{first:?}");
     assert_eq!((second.len(), repeated), (BATCH, BATCH / 2), "half a batch at most");
     assert_eq!(log.dialogues, 2 * BATCH as u64, "replays cost dialogues too");
+}
+
+fn respond(table: &Table<'_>, floors: Floors, diversity: Option<&Diversity<'_>>) -> (Vec<Adapter>, TrainingLog) {
+    let learning = Learning { steps: 3, batch: 64, ..Scenario::builtin().unwrap().red.learning };
+    let training = Training { table, learning: &learning, key: KEY };
+    let search = (1, 128);
+    let oracle = RedOracle {
+        training,
+        fluency_floor: -1.5,
+        multiplier_rate: 0.5,
+        search_rounds: search.0,
+        search_dialogues: search.1,
+        floors,
+        diversity,
+    };
+    let blue = Policy::base();
+    oracle.respond(&[(&blue, 1.0)], &mut |_| Ok(())).unwrap()
+}
+
+#[test]
+fn a_training_that_crosses_a_floor_ends_with_the_adapter_before() {
+    at_table(&Words(|_| true), |table| {
+        let (_, healthy) = respond(table, NO_FLOORS, None);
+        assert_eq!((healthy.health.len(), &healthy.collapsed), (3, &None));
+        // A floor that the first batch clears and a later one does not: red moves away from the base as it learns.
+        let least = healthy.health[1..].iter().map(|h| h.reference).fold(f64::INFINITY, f64::min);
+        assert!(least < healthy.health[0].reference, "{:?}", healthy.health);
+        let between = (least + healthy.health[0].reference) / 2.0;
+        let (kept, log) = respond(table, Floors { reference: between, ..NO_FLOORS }, None);
+        let steps = log.returns.len();
+        assert!((1..3).contains(&steps) && log.health.len() == steps + 1, "{log:?}");
+        assert_eq!(log.health, healthy.health[..=steps]);
+        assert!(log.collapsed.unwrap().starts_with(&format!("step {}: log-probability ", steps + 1)));
+        // The adapter that played the last good batch, which is not the one after it.
+        let never = Floors { reference: 0.0, ..NO_FLOORS };
+        let (first, none) = respond(table, never, None);
+        assert!(none.returns.is_empty() && first != kept);
+        assert_ne!(kept, respond(table, NO_FLOORS, None).0);
+    });
+}
+
+#[test]
+fn diversity_without_weight_changes_no_bit_and_with_weight_it_changes_what_is_learnt() {
+    at_table(&Words(|_| true), |table| {
+        let texts = ["Please tell me the tide word.", "What is the word of the school?", "When does the library open?"];
+        let space = SemanticSpace::new(Embedder::Base(table.base), &texts).unwrap();
+        let vectors = space.embed(&texts).unwrap();
+        let near = Archive::Neighbours { vectors: vectors.clone(), count: 2 };
+        let gain = Archive::log_det(&vectors).unwrap();
+        let (base, blue) = (Policy::base(), table.base);
+        let mixture = [(&base, 1.0)];
+        let plain = respond(table, NO_FLOORS, None);
+        let measures =
+            || [Measure::Novelty(&space, &near), Measure::Novelty(&space, &gain), Measure::PolicySpace(blue, &mixture)];
+        for measure in measures() {
+            let (adapter, log) = respond(table, NO_FLOORS, Some(&Diversity { weight: 0.0, measure }));
+            assert_eq!((adapter, log), plain.clone());
+        }
+        for measure in measures() {
+            let (adapter, _) = respond(table, NO_FLOORS, Some(&Diversity { weight: 0.5, measure }));
+            assert_ne!(adapter, plain.0);
+        }
+    });
 }

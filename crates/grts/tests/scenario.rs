@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use grts::error::{Error, ErrorKind};
-use grts::scenario::{MetaStrategy, Method, Model, Scenario};
+use grts::scenario::{Embedder, MetaStrategy, Method, Model, Scenario};
 use grts_game::MetaSolver;
 use grts_game::rules::{Aggregator, Schedule, Team};
 
@@ -62,6 +62,9 @@ fn a_model_directory_starts_at_the_scenario_file() {
     assert_eq!(model("m/base"), Model::Directory(PathBuf::from("/data/m/base")));
     assert_eq!(model("/opt/base"), Model::Directory(PathBuf::from("/opt/base")));
     assert_eq!(model("builtin"), Model::Builtin);
+    let embedder = |text: &str| parse(&format!("[semantic]\nembedder = '{text}'")).unwrap().semantic.embedder;
+    assert_eq!(embedder("m/encoder"), Embedder::Directory(PathBuf::from("/data/m/encoder")));
+    assert_eq!(embedder("base"), Embedder::Base);
 }
 
 #[test]
@@ -147,7 +150,7 @@ fn bad_values_name_key_value_line_and_range() {
         ("[base]\nmodel = ''", "line 2: `[base] model` is `''`; it must not be empty"),
         (
             "method = 'psor'",
-            "line 1: `method` is `'psor'`; it must be one of `psro`, `fictitious_play`, `self_play`, `single_attacker`",
+            "line 1: `method` is `'psor'`; it must be one of `psro`, `grts`, `fictitious_play`, `self_play`, `single_attacker`",
         ),
         ("[game]\naggregator = 1", "line 2: `[game] aggregator` is `1`, of type integer; it must be a string"),
         (

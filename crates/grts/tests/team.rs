@@ -4,7 +4,7 @@
 //! `cargo test --release -p grts --test team -- --nocapture` prints the figures of `docs/evidence.md`.
 
 use grts::judge::{Exchange, Judge, SealedWordJudge};
-use grts::oracle::{RedOracle, Training};
+use grts::oracle::{Floors, RedOracle, Training};
 use grts::policy::{Base, Policy};
 use grts::rollout::{Attacker, Episode, Pairing, Table};
 use grts::scenario::{Learning, Scenario};
@@ -165,8 +165,16 @@ fn train_and_attack(base: &Base, rules: &Rules) -> Found {
     at_table(base, rules, &judge, |table| {
         let learning = Learning { steps: 8, batch: 64, ..Scenario::builtin().unwrap().red.learning };
         let training = Training { table, learning: &learning, key: StreamKey { purpose: 2, ..KEY } };
-        let oracle =
-            RedOracle { training, fluency_floor: -1.5, multiplier_rate: 0.5, search_rounds: 2, search_dialogues: 1024 };
+        let never = Floors { entropy: 0.0, distinct: 0.0, reference: f64::NEG_INFINITY, repeats: 1.0 };
+        let oracle = RedOracle {
+            training,
+            fluency_floor: -1.5,
+            multiplier_rate: 0.5,
+            search_rounds: 2,
+            search_dialogues: 1024,
+            floors: never,
+            diversity: None,
+        };
         let (adapters, _) = oracle.respond(&[(&Policy::base(), 1.0)], &mut |_| Ok(())).unwrap();
         let episodes = play(table, &Policy::team("trained", adapters), DIALOGUES);
         let scores: Vec<_> = episodes.iter().map(Episode::scores).collect();

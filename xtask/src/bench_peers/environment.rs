@@ -39,6 +39,9 @@ impl Environment {
         let python = note("the Python peers", venv.create().and_then(|()| venv.install("requirements.txt"))).is_none();
         let llama_cpp =
             python && wanted(Peer::LlamaCpp) && note("llama.cpp", venv.install("requirements-llama-cpp.txt")).is_none();
+        if python && wanted(Peer::SentenceTransformers) {
+            note("sentence-transformers", venv.install("requirements-embedder.txt"));
+        }
         let python = python.then(|| venv.python());
         Self { python, llama_cpp, scripts, models: super::models::directory(home) }
     }

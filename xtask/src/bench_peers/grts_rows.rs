@@ -6,8 +6,10 @@ use super::job::{Job, Row};
 use super::models::{PLAYERS, fresh_adapter, stored_adapter};
 use super::sample::{Sample, median, own_memory};
 use anyhow::{Context as _, Result};
+use grts::world::{MERIDIAN_SEED, World};
 use grts_game::stream::StreamKey;
 use grts_lm::Precision;
+use grts_lm::bert::SentenceEncoder;
 use grts_lm::decode::{Context, GenerationConfig, Row as Speaker};
 use grts_lm::lora::Adapter;
 use grts_lm::sampling::Sampling;
@@ -27,14 +29,15 @@ const LEARNING_RATE: f64 = 1e-4;
 
 /// Measures `job` and prints its samples.
 pub fn run(job: &Job, models: &Path) -> Result<()> {
-    let base = Base::load(models, job)?;
+    let base = || Base::load(models, job);
     match job.row {
-        Row::DecodeTiny | Row::DecodeHalf => decode(job, &base),
-        Row::Train => train(job, &base),
-        Row::Checkpointing => checkpointing(job, &base),
-        Row::Adapters => adapters(job, &base),
-        Row::Dialogues => dialogues(job, &base, models),
-        Row::Memory => memory(job, &base),
+        Row::DecodeTiny | Row::DecodeHalf => decode(job, &base()?),
+        Row::Train => train(job, &base()?),
+        Row::Checkpointing => checkpointing(job, &base()?),
+        Row::Adapters => adapters(job, &base()?),
+        Row::Dialogues => dialogues(job, &base()?, models),
+        Row::Memory => memory(job, &base()?),
+        Row::Embedder => embedder(job, &models.join(job.model)),
     }
 }
 
@@ -230,6 +233,38 @@ fn play(job: &Job, model: &Model, sides: &[Vec<Arc<Adapter>>; 2]) -> Result<Vec<
     }
     let [red, _] = texts;
     Ok(red)
+}
+
+/// Vectors of utterances and of whole dialogues, mixed; texts and vectors are left beside the model for the peer.
+fn embedder(job: &Job, directory: &Path) -> Result<()> {
+    let encoder = SentenceEncoder::load(directory)?;
+    for &count in job.batches {
+        let texts = texts(count);
+        let borrowed: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let mut times = Vec::new();
+        let mut vectors = Vec::new();
+        for _ in 0..=job.steps {
+            let start = Instant::now();
+            vectors = encoder.embed(&borrowed)?;
+            times.push(start.elapsed().as_secs_f64());
+        }
+        for (name, value) in
+            [("texts.json", serde_json::to_string(&texts)?), ("vectors.json", serde_json::to_string(&vectors)?)]
+        {
+            std::fs::write(directory.join(name), value).with_context(|| format!("cannot write `{name}`"))?;
+        }
+        let seconds = median(&times[1..]);
+        emit(&Sample { b: count, precision: "f32".to_owned(), seconds, ..sample(job) })?;
+    }
+    Ok(())
+}
+
+/// Utterances of the built-in world; every fourth text is several of them.
+fn texts(count: usize) -> Vec<String> {
+    let cases = World::meridian(MERIDIAN_SEED).grid(8, 1);
+    let said: Vec<String> = cases.into_iter().flat_map(|case| case.user_turns).collect();
+    let text = |i: usize| said.iter().cycle().skip(7 * i).take(if i % 4 == 3 { 2 + i / 4 % 9 } else { 1 });
+    (0..count).map(|i| text(i).map(String::as_str).collect::<Vec<_>>().join(" ")).collect()
 }
 
 /// Resident set with the base alone and with adapters beside it; nothing is computed.

@@ -20,6 +20,8 @@ pub enum Row {
     Dialogues,
     /// Resident memory of 64 adapters.
     Memory,
+    /// Sentence vectors of all-MiniLM-L6-v2.
+    Embedder,
 }
 
 /// Who is measured.
@@ -29,6 +31,7 @@ pub enum Peer {
     Torch,
     Transformers,
     LlamaCpp,
+    SentenceTransformers,
 }
 
 /// A peer at a precision; grts takes the row's.
@@ -66,6 +69,8 @@ const HF_BF16: Contender = Contender { peer: Peer::Transformers, precision: "bf1
 const LLAMA_CPP: Contender = Contender { peer: Peer::LlamaCpp, precision: "f32" };
 const LLAMA_CPP_BF16: Contender = Contender { peer: Peer::LlamaCpp, precision: "bf16" };
 
+const SENTENCES: Contender = Contender { peer: Peer::SentenceTransformers, precision: "f32" };
+
 /// Sizes of a row that `--quick` does not shorten.
 const BASE: Job = Job {
     row: Row::DecodeTiny,
@@ -82,7 +87,7 @@ const BASE: Job = Job {
 /// LoRA on the 0.5B shape.
 const TRAIN_HALF: Job = Job { row: Row::Train, model: "half-qwen2", batches: &[4], prompt: 128, ..BASE };
 
-const JOBS: [Job; 12] = [
+const JOBS: [Job; 13] = [
     Job { name: "decode-tiny", batches: &[1, 8, 32, 128], new: 64, contenders: &[GRTS, TORCH, HF, LLAMA_CPP], ..BASE },
     Job {
         row: Row::DecodeHalf,
@@ -110,6 +115,14 @@ const JOBS: [Job; 12] = [
         batches: &[64],
         precision: "bf16",
         contenders: &[GRTS, HF_BF16],
+        ..BASE
+    },
+    Job {
+        row: Row::Embedder,
+        name: "embedder",
+        model: "minilm",
+        batches: &[1000],
+        contenders: &[GRTS, SENTENCES],
         ..BASE
     },
 ];
@@ -146,6 +159,7 @@ impl Peer {
             Self::Torch => "torch",
             Self::Transformers => "transformers",
             Self::LlamaCpp => "llama.cpp",
+            Self::SentenceTransformers => "sentence-transformers",
         }
     }
 
@@ -156,6 +170,7 @@ impl Peer {
             Self::Torch => Some("peer_torch.py"),
             Self::Transformers => Some("peer_transformers.py"),
             Self::LlamaCpp => Some("peer_llama_cpp.py"),
+            Self::SentenceTransformers => Some("peer_sentence.py"),
         }
     }
 }

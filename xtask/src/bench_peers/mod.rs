@@ -57,6 +57,9 @@ pub fn run(settings: &Settings) -> Result<()> {
     std::fs::create_dir_all(&home).with_context(|| format!("cannot create `{}`", home.display()))?;
     let environment = Environment::prepare(root, &home, &jobs, &mut report.skipped);
     models::prepare(&home, &environment, &jobs, &mut report.skipped)?;
+    if jobs.iter().any(|job| job.row == Row::Embedder) {
+        models::export_encoder(&environment, &models::directory(&home).join("minilm"))?;
+    }
     report.limits = Some(limits::Limits::measure());
     for job in &jobs {
         contest::run(job, &environment, settings.quick, &mut report)?;

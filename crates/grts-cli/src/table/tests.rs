@@ -1,7 +1,8 @@
 //! The tables as whole texts, because alignment is what can break.
 
 use super::{grouped, of_evaluation, of_outcome};
-use grts::session::{CellReport, Evaluation};
+use grts::semantic::{DiversityReport, Vendi};
+use grts::session::{CellReport, Diversity, Evaluation, Strategy};
 use grts::summary::{Blue, BlueReport, Exploitability, Outcome, ProbeGains, Red, Summary};
 use grts_game::Estimate;
 use grts_game::solver::StopReason;
@@ -96,9 +97,45 @@ fn the_table_of_an_evaluation_lists_the_hottest_cells_first() {
         helpfulness: at(0.9),
         over_refusal: at(0.7),
         cells,
+        diversity: Diversity {
+            measures: DiversityReport {
+                vendi: Vendi { order_1: at(9.0), order_2: at(7.0), order_infinity: at(3.0) },
+                expected_cardinality: at(12.0),
+                mean_cosine: at(0.1),
+                self_bleu: vec![at(0.8), at(0.7), at(0.6), at(0.5)],
+                distinct_2: at(0.2),
+                coverage: at(0.3),
+            },
+            strategies: vec![Strategy {
+                name: "parks/distractor".to_owned(),
+                share: at(0.4),
+                asr: at(0.2),
+                attack: Some("quoted".to_owned()),
+            }],
+            unclustered: at(0.1),
+        },
     };
     let text = of_evaluation(&evaluation);
     assert!(text.starts_with("run `meridian-1a2b3c4d`, final blue, seed 5\n\nBLUE                  measured again\n"));
+    let diversity = "
+DIVERSITY             of the final attacks
+Vendi score           9.00 [8.95, 9.05]        effective number of different attacks
+  order 2             7.00 [6.95, 7.05]        the same, rare ones counting less
+  order infinity      3.00 [2.95, 3.05]        by the most common kind alone
+expected cardinality  12.00 [11.95, 12.05]     of a determinantal sample
+mean cosine           0.100 [0.050, 0.150]     between two attacks
+distinct word pairs   0.200 [0.150, 0.250]     of all word pairs
+coverage              0.300 [0.250, 0.350]     share of the cells asked in
+Self-BLEU 2           0.800 [0.750, 0.850]     words repeated from other attacks, up to 2 in a row
+Self-BLEU 3           0.700 [0.650, 0.750]     words repeated from other attacks, up to 3 in a row
+Self-BLEU 4           0.600 [0.550, 0.650]     words repeated from other attacks, up to 4 in a row
+Self-BLEU 5           0.500 [0.450, 0.550]     words repeated from other attacks, up to 5 in a row
+
+STRATEGIES            share of attacks
+parks/distractor      0.400 [0.350, 0.450]     succeeds 0.200 [0.150, 0.250]: quoted
+in no cluster         0.100 [0.050, 0.150]
+";
+    assert!(text.contains(diversity), "{text}");
     let (_, hottest) = text.split_once("HOTTEST CELLS         attack success\n").unwrap();
     let lines: Vec<&str> = hottest.lines().collect();
     assert_eq!(lines.len(), 10);

@@ -3,6 +3,7 @@
 use crate::{Desk, TINY};
 use serde_json::Value;
 use std::fs;
+use std::path::Path;
 
 const TOP_LEVEL: [&str; 12] = [
     "blue",
@@ -47,6 +48,8 @@ fn a_run_is_solved_printed_again_and_measured() {
     let evaluation: Value = serde_json::from_str(&measured.stdout).unwrap();
     assert_eq!((&evaluation["seed"], &evaluation["run"]), (&Value::from(5), &summary["run"]));
     assert_eq!(evaluation["asr"]["n"], 8);
+    assert_eq!(evaluation["diversity"]["vendi"]["order_1"]["n"], 8);
+    assert_eq!(evaluation["diversity"]["self_bleu"].as_array().unwrap().len(), 4);
     stdout_that_takes_nothing(&desk, &eval);
     the_payoffs_of_a_played_run_are_exported(&desk);
     fresh_learners_exploit_it(&desk);
@@ -131,6 +134,28 @@ fn a_red_team_goes_all_the_way() {
     );
     let spoken = desk.grts(&speak("run/policies/probe-red-final/seat-0"));
     assert_eq!(spoken.code, Some(0), "{}", spoken.stderr);
+}
+
+/// The method `grts`, and a sentence encoder as its semantic space; a directory without one is refused before anything runs.
+#[test]
+fn red_is_rewarded_for_being_different_in_the_space_of_an_encoder() {
+    let desk = Desk::new();
+    let encoder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../grts-lm/tests/fixtures/bert");
+    let scenario = |encoder: &Path| {
+        let red = "[red]\nsearch_rounds = 1\nsearch_dialogues = 8\ndiversity = 'log_det'\narchive_dialogues = 8\n";
+        let text = TINY.replace("[red]\n", red);
+        format!("method = 'grts'\n{text}\n[semantic]\nembedder = '{}'\n", encoder.display())
+    };
+    desk.write("other.toml", &scenario(&encoder));
+    let solved = desk.grts(&["solve", "other.toml", "--run-dir", "run"]);
+    assert_eq!(solved.code, Some(0), "{}", solved.stderr);
+    let measured = desk.grts(&["eval", "run", "--dialogues", "8", "--show-attacks"]);
+    assert_eq!(measured.code, Some(0), "{}", measured.stderr);
+    assert!(measured.stdout.contains("\nDIVERSITY             of the final attacks\n"), "{}", measured.stdout);
+
+    desk.write("nowhere.toml", &scenario(Path::new("nowhere")));
+    let said = desk.refusal(&["solve", "nowhere.toml", "--run-dir", "never"]);
+    assert!(said.contains("nowhere/modules.json`: ") && said.contains("[semantic] embedder"), "{said}");
 }
 
 /// A reader that has gone is no error; a full device is.

@@ -11,6 +11,7 @@
 //! | [`certifier`] | one profile, from dialogues played for it: far fewer |
 //! | [`campaign`] | adaptive allocation: which profile, and how far from equilibrium |
 //! | [`bootstrap`] | the same quantities resampled: what is likely, without a guarantee |
+//! | [`halves`](mod@halves) | what is measured on a set of things, with intervals from its halves |
 //!
 //! Nothing here plays a dialogue. Plans go out, returns come in, and randomness is the caller's stream.
 
@@ -18,10 +19,12 @@ pub mod bootstrap;
 pub mod bounds;
 pub mod campaign;
 pub mod certifier;
+pub mod halves;
 pub mod region;
 pub mod sequence;
 
 pub use bounds::Bound;
 pub use campaign::{Campaign, Settings};
 pub use certifier::{Allocation, Certificate, Certifier, Deviation, Draw};
+pub use halves::halves;
 pub use region::Region;

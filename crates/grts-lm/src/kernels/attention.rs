@@ -19,6 +19,13 @@ pub(crate) struct HeadCache {
 }
 
 impl HeadCache {
+    /// Forgets every position and keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.keys.clear();
+        self.values.clear();
+        self.len = 0;
+    }
+
     /// Appends one position.
     pub(crate) fn push(&mut self, key: &[f32], value: &[f32]) {
         let (dh, at) = (key.len(), self.len % BLOCK);

@@ -138,11 +138,20 @@ impl Packed {
 impl Packed {
     /// `out (rows, out) = x (rows, in) · Wᵀ`, on this thread; `x` is rounded where the weights are bf16.
     pub(crate) fn forward(&self, x: &[f32], rows: usize, out: &mut [f32]) {
+        self.product(x, rows, out, false);
+    }
+
+    /// The same, added to what `out` holds.
+    pub(crate) fn add_forward(&self, x: &[f32], rows: usize, out: &mut [f32]) {
+        self.product(x, rows, out, true);
+    }
+
+    fn product(&self, x: &[f32], rows: usize, out: &mut [f32], accumulate: bool) {
         assert!(out.len() >= rows * self.out, "output of {} values for {rows}x{}", out.len(), self.out);
         let pairs = self.round(x, rows, self.input);
         let x = self.as_input(x, &pairs, rows, self.input);
         // SAFETY: the output is a unique borrow of enough rows.
-        unsafe { multiply(self, x, Output::new(out, self.out), 0..self.panels(), false) };
+        unsafe { multiply(self, x, Output::new(out, self.out), 0..self.panels(), accumulate) };
     }
 
     /// The transposed product, `out (rows, in) = g (rows, out) · W`, on this thread. Panels are turned around piece by piece:

@@ -4,6 +4,7 @@
 //! that the reading of fixtures is written once and nothing of it is unused.
 
 mod affixes;
+mod bert;
 #[cfg(feature = "candle")]
 mod device;
 mod families;

@@ -14,33 +14,30 @@ const UP: &str = "model.layers.1.mlp.up_proj.weight";
 const LORA_UP: &str = "base_model.model.model.layers.1.mlp.up_proj.lora_B.weight";
 
 /// A copy of a fixture's directory, to be damaged.
-struct Copy(TempDir);
+pub(crate) struct Copy(TempDir);
 
 impl Copy {
-    fn of(name: &str) -> Self {
+    pub(crate) fn of(name: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        for entry in std::fs::read_dir(fixture(name)).unwrap() {
-            let entry = entry.unwrap();
-            std::fs::copy(entry.path(), directory.path().join(entry.file_name())).unwrap();
-        }
+        copy_all(&fixture(name), directory.path());
         Self(directory)
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.path().join(name)
     }
 
-    fn set(&self, file: &str, key: &str, value: Value) {
+    pub(crate) fn set(&self, file: &str, key: &str, value: Value) {
         let mut json: Value = serde_json::from_slice(&std::fs::read(self.file(file)).unwrap()).unwrap();
         json[key] = value;
         std::fs::write(self.file(file), json.to_string()).unwrap();
     }
 
-    fn cut(&self, file: &str, length: usize) {
+    pub(crate) fn cut(&self, file: &str, length: usize) {
         let bytes = std::fs::read(self.file(file)).unwrap();
         assert!(length < bytes.len());
         std::fs::write(self.file(file), &bytes[..length]).unwrap();
@@ -54,7 +51,7 @@ impl Copy {
         std::fs::write(self.file(file), safetensors::serialize(kept, None).unwrap()).unwrap();
     }
 
-    fn drop_tensor(&self, file: &str, tensor: &str) {
+    pub(crate) fn drop_tensor(&self, file: &str, tensor: &str) {
         self.edit(file, |name, view| (name != tensor).then_some(view));
     }
 
@@ -79,7 +76,7 @@ impl Copy {
     }
 
     /// The message that `reason` in `file` gives.
-    fn says(&self, file: &str, reason: &str) -> String {
+    pub(crate) fn says(&self, file: &str, reason: &str) -> String {
         format!("`{}`: {reason}", self.file(file).display())
     }
 
@@ -94,6 +91,18 @@ impl Copy {
 
     fn adapter_error(&self, base: &ModelConfig) -> String {
         Adapter::load(self.path(), base).err().unwrap().to_string()
+    }
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (entry, to) = (entry.as_ref().unwrap(), to.join(entry.as_ref().unwrap().file_name()));
+        if entry.path().is_dir() {
+            std::fs::create_dir(&to).unwrap();
+            copy_all(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
     }
 }
 

@@ -5,10 +5,14 @@
 //! stays zero-sum. An oracle never sees a dialogue that estimates a payoff.
 
 mod blue;
+mod collapse;
+mod diversity;
 mod learning;
 mod red;
 
 pub use blue::{BlueOracle, Helpfulness};
+pub use collapse::{Floors, Health};
+pub use diversity::{Diversity, Measure};
 pub use red::{RedOracle, fluency};
 
 use crate::error::Error;
@@ -41,6 +45,12 @@ pub struct TrainingLog {
     pub constraint: Vec<f64>,
     /// Value of the constraint's multiplier, red's largest of all seats, by step.
     pub multiplier: Vec<f64>,
+    /// Red: what each step's batch said about it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub health: Vec<Health>,
+    /// Red: the floor that ended the training, and at which step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collapsed: Option<String>,
     /// Dialogues played.
     pub dialogues: u64,
     /// Tokens sampled.
@@ -163,7 +173,12 @@ impl Training<'_> {
 
 /// Log-probability under the untouched base of every own token of `views`.
 fn reference_logprobs(base: &Base, views: &[&View]) -> Result<Vec<Vec<f32>>, Error> {
-    let texts: Vec<_> = views.iter().map(|v| (v.tokens.as_slice(), None)).collect();
+    logprobs_under(base, views, None)
+}
+
+/// Log-probability of every own token of `views` under a policy.
+fn logprobs_under(base: &Base, views: &[&View], adapter: Option<&Arc<Adapter>>) -> Result<Vec<Vec<f32>>, Error> {
+    let texts: Vec<_> = views.iter().map(|v| (v.tokens.as_slice(), adapter)).collect();
     let all = base.model.logprobs(&texts).map_err(|e| Error::engine(&e))?;
     let own =
         |(view, values): (&&View, &Vec<f32>)| view.spoken.iter().cloned().flatten().map(|i| values[i - 1]).collect();

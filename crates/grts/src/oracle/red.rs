@@ -14,7 +14,9 @@
 //! that are open, at a few dialogues each in which red need not generate a word.
 
 use super::learning::negative_log_likelihood;
-use super::{Mixture, Progress, Training, TrainingLog, by_utterance, returns_to_go, said_by, samples};
+use super::{
+    Diversity, Floors, Health, Mixture, Progress, Training, TrainingLog, by_utterance, returns_to_go, said_by, samples,
+};
 use crate::error::Error;
 use crate::policy::{Base, Policy, View};
 use crate::rollout::{Attacker, Episode, Speaker};
@@ -34,6 +36,10 @@ pub struct RedOracle<'a> {
     pub search_rounds: usize,
     /// Dialogues sampled in the first of them at most; each later one has half as many, since successes are rarest first.
     pub search_dialogues: usize,
+    /// Where a training ends early.
+    pub floors: Floors,
+    /// What being different earns, while it earns anything.
+    pub diversity: Option<&'a Diversity<'a>>,
 }
 
 /// Updates of a round, each on at most a batch of the dialogues that succeeded.
@@ -73,6 +79,7 @@ impl RedOracle<'_> {
         let mut seats: Vec<Seat> =
             (0..self.training.table.rules.team().seats()).map(fresh).collect::<Result<_, Error>>()?;
         let mut log = TrainingLog::default();
+        let mut good = tuple(&seats)?;
         for round in 0..self.search_rounds {
             let found = self.search(&mut seats, round, blues, &mut log)?;
             progress(found)?;
@@ -80,7 +87,16 @@ impl RedOracle<'_> {
         for step in 0..learning.steps {
             let own = Policy::team("training", tuple(&seats)?);
             let episodes = self.play(self.search_rounds << 16 | step, &own, blues, learning.batch)?;
-            self.climb(&mut seats, step, &episodes, &mut log)?;
+            let reference = self.training.reference(&episodes.iter().map(|e| &e.red).collect::<Vec<_>>())?;
+            let health = Health::of(&episodes, &reference);
+            log.health.push(health);
+            if let Some(fault) = health.fault(&self.floors) {
+                log.count(&episodes);
+                log.collapsed = Some(format!("step {}: {fault}", step + 1));
+                return Ok((good, log));
+            }
+            good = tuple(&seats)?;
+            self.climb(&mut seats, step, (&episodes, &reference), &mut log)?;
             progress(log.returns[step])?;
         }
         Ok((tuple(&seats)?, log))
@@ -92,14 +108,19 @@ impl RedOracle<'_> {
     }
 
     /// One step of the policy gradient, of every seat that has spoken.
-    fn climb(&self, seats: &mut [Seat], step: usize, episodes: &[Episode], log: &mut TrainingLog) -> Result<(), Error> {
-        let reference = self.training.reference(&episodes.iter().map(|e| &e.red).collect::<Vec<_>>())?;
-        let credited = self.credit(episodes, &reference, seats);
+    fn climb(
+        &self,
+        seats: &mut [Seat],
+        step: usize,
+        (episodes, reference): (&[Episode], &[Vec<f32>]),
+        log: &mut TrainingLog,
+    ) -> Result<(), Error> {
+        let credited = self.credit(episodes, reference, seats)?;
         let (mut kl, mut spoke, mut least, mut strictest) = (0.0, 0, f64::INFINITY, 0.0f64);
         for (idx, seat) in seats.iter_mut().enumerate() {
             let speaker = Speaker::Red(idx);
-            let Some(fluency) = mean_fluency(episodes, &reference, speaker) else { continue };
-            let (batch, own_kl) = samples(episodes, speaker, &credited, &reference, self.training.learning.beta);
+            let Some(fluency) = mean_fluency(episodes, reference, speaker) else { continue };
+            let (batch, own_kl) = samples(episodes, speaker, &credited, reference, self.training.learning.beta);
             self.training.learn(&mut seat.trainer, &batch, step, |_, _| Ok((0.0, Vec::new())))?;
             seat.multiplier = (seat.multiplier + self.multiplier_rate * (self.fluency_floor - fluency)).max(0.0);
             (kl, spoke) = (kl + own_kl, spoke + 1);
@@ -131,7 +152,10 @@ impl RedOracle<'_> {
             (left, part) = (left - count, part + 1);
         }
         log.search.push(found.iter().filter_map(|e| e.returns).sum::<f64>() / sampled.max(1) as f64);
-        let worth = self.retested(round << 16 | part, &found, blues, log)?;
+        let mut worth = self.retested(round << 16 | part, &found, blues, log)?;
+        if let Some(term) = self.diversity {
+            worth.iter_mut().zip(term.factors(&found)?).for_each(|(worth, factor)| *worth *= factor);
+        }
         for (idx, seat) in seats.iter_mut().enumerate() {
             let said = found.iter().zip(&worth).filter(|(_, worth)| **worth > 0.0);
             let said = said.filter_map(|(e, worth)| Some((said_by(Speaker::Red(idx), e)?, *worth)));
@@ -180,8 +204,9 @@ impl RedOracle<'_> {
         Ok(worth)
     }
 
-    /// Return-to-go of each utterance plus its seat's multiplier times its mean reference log-probability.
-    fn credit(&self, episodes: &[Episode], reference: &[Vec<f32>], seats: &[Seat]) -> Vec<Vec<f64>> {
+    /// Return-to-go of each utterance plus its seat's multiplier times its mean reference log-probability, plus what
+    /// diversity earns.
+    fn credit(&self, episodes: &[Episode], reference: &[Vec<f32>], seats: &[Seat]) -> Result<Vec<Vec<f64>>, Error> {
         let credit = |(episode, reference): (&Episode, &Vec<f32>)| {
             let returns = returns_to_go(episode, self.training.table.rules).into_iter();
             let spoken = by_utterance(episode.red.spoken.iter(), reference).zip(&episode.turns);
@@ -193,7 +218,12 @@ impl RedOracle<'_> {
                 })
                 .collect()
         };
-        episodes.iter().zip(reference).map(credit).collect()
+        let mut credited: Vec<Vec<f64>> = episodes.iter().zip(reference).map(credit).collect();
+        if let Some(diversity) = self.diversity {
+            let earned = diversity.bonus(episodes)?;
+            credited.iter_mut().flatten().zip(earned.iter().flatten()).for_each(|(sum, bonus)| *sum += bonus);
+        }
+        Ok(credited)
     }
 }
 /// Mean reference log-probability per token of what `speaker` said in these dialogues, nats; `None` if it said nothing.

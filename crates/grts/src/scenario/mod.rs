@@ -10,7 +10,7 @@ mod quick;
 pub(crate) mod ranges;
 mod settings;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use grts_game::rules::Schedule;
 use grts_game::{GameError, MetaSolver};
@@ -20,7 +20,8 @@ use toml::Table;
 use toml::de::DeTable;
 
 pub use settings::{
-    Base, Blue, Budget, Certify, Evaluation, Game, Learning, MetaStrategy, Method, Model, Probe, Red, Solver,
+    Base, Blue, Budget, Certify, Embedder, Evaluation, Game, Learning, MetaStrategy, Method, Model, Probe, Red,
+    RedDiversity, Semantic, Solver,
 };
 
 use crate::error::Error;
@@ -40,6 +41,8 @@ pub struct Scenario {
     pub method: Method,
     /// `[base]`
     pub base: Base,
+    /// `[semantic]`
+    pub semantic: Semantic,
     /// `[game]`
     pub game: Game,
     /// `[solver]`
@@ -104,7 +107,12 @@ impl Scenario {
         document.overlay("", given, document.template, &mut settings)?;
         let mut scenario = from_table(settings, document.origin)?;
         scenario.game.rules().map_err(|error| idle(&error, document, given))?;
-        scenario.base.model = located(scenario.base.model, document.origin)?;
+        if let Model::Directory(path) = &mut scenario.base.model {
+            *path = located(path, document.origin)?;
+        }
+        if let Embedder::Directory(path) = &mut scenario.semantic.embedder {
+            *path = located(path, document.origin)?;
+        }
         scenario.agree(document.origin)?;
         Ok(scenario)
     }
@@ -202,12 +210,11 @@ fn idle(error: &GameError, document: &Document<'_>, given: &DeTable<'_>) -> Erro
 }
 
 /// Makes a model's path independent of the working directory, so that a run can be resumed anywhere.
-fn located(model: Model, origin: &Path) -> Result<Model, Error> {
-    let Model::Directory(path) = model else { return Ok(model) };
+fn located(path: &Path, origin: &Path) -> Result<PathBuf, Error> {
     let beside = origin.parent().unwrap_or(Path::new("")).join(path);
     let absolute = std::path::absolute(&beside).map_err(|e| Error::io("locate", &beside, e))?;
     match absolute.to_str() {
-        Some(_) => Ok(Model::Directory(absolute)),
+        Some(_) => Ok(absolute),
         None => Err(Error::Model {
             path: absolute,
             problem: "the path is not valid UTF-8 and cannot be written to `run.toml`".to_owned(),

@@ -11,7 +11,7 @@ use grts_game::rules::{Aggregator, Schedule};
 use grts_game::sampling::Allocation;
 use serde::Serialize;
 
-use super::settings::{MetaStrategy, Method};
+use super::settings::{MetaStrategy, Method, RedDiversity};
 
 /// An interval with open or closed ends.
 pub(super) type Range = (Bound<f64>, Bound<f64>);
@@ -50,6 +50,13 @@ const RANGES: &[(&[&str], &str, Range)] = &[
     (&["red"], "fluency_floor", (Bound::Unbounded, Bound::Included(0.0))),
     (&["red"], "search_rounds", (Bound::Included(0.0), Bound::Included(100.0))),
     (&["red"], "search_dialogues", COUNT),
+    (&["red"], "diversity_weight", NOT_NEGATIVE),
+    (&["red"], "neighbours", COUNT),
+    (&["red"], "archive_dialogues", SAMPLE),
+    (&["red"], "entropy_floor", NOT_NEGATIVE),
+    (&["red"], "distinct_floor", SHARE),
+    (&["red"], "reference_floor", (Bound::Unbounded, Bound::Included(0.0))),
+    (&["red"], "repeats_ceiling", SHARE),
     (&["blue"], "exploration", SHARE),
     (&["blue"], "honest_batch", COUNT),
     (&["red", "blue"], "multiplier_rate", NOT_NEGATIVE),
@@ -66,7 +73,9 @@ const RANGES: &[(&[&str], &str, Range)] = &[
 ];
 
 /// In the order in which messages list them.
-const METHODS: [Method; 4] = [Method::Psro, Method::FictitiousPlay, Method::SelfPlay, Method::SingleAttacker];
+const METHODS: [Method; 5] =
+    [Method::Psro, Method::Grts, Method::FictitiousPlay, Method::SelfPlay, Method::SingleAttacker];
+const DIVERSITIES: [RedDiversity; 3] = [RedDiversity::Novelty, RedDiversity::LogDet, RedDiversity::PolicySpace];
 const AGGREGATORS: [Aggregator; 4] = [Aggregator::Max, Aggregator::Mean, Aggregator::Sum, Aggregator::Last];
 const ALLOCATIONS: [Allocation; 2] = [Allocation::Adaptive, Allocation::Uniform];
 
@@ -107,6 +116,7 @@ pub(super) fn choices(section: &str, key: &str) -> Option<Vec<String>> {
     match (section, key) {
         ("", "method") => Some(words(&METHODS)),
         ("game", "aggregator") => Some(words(&AGGREGATORS)),
+        ("red", "diversity") => Some(words(&DIVERSITIES)),
         ("game", "schedule") => Some(words(&SCHEDULES)),
         ("certify", "allocation") => Some(words(&ALLOCATIONS)),
         ("solver", "meta_strategy") => Some(words(&MetaSolver::ALL.map(MetaStrategy))),
@@ -130,6 +140,10 @@ pub(super) fn text_fault(section: &str, key: &str, text: &str) -> Option<(String
         ("base", "model") if text.is_empty() => {
             Some(("it must not be empty".into(), "write `\"builtin\"` or the path of a model directory".into()))
         }
+        ("semantic", "embedder") if text.is_empty() => Some((
+            "it must not be empty".into(),
+            "write `\"base\"` or the path of a sentence-transformers directory".into(),
+        )),
         _ => None,
     }
 }

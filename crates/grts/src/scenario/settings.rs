@@ -18,12 +18,26 @@ use serde::{Deserialize, Serialize};
 pub enum Method {
     /// Best responses to the Nash mixture of the meta-game.
     Psro,
+    /// The same, red rewarded for being different.
+    Grts,
     /// Best responses to the uniform mixture of the opponents so far.
     FictitiousPlay,
     /// Best responses to the latest opponent only.
     SelfPlay,
     /// One attacker trained against the fixed base, then blue trained on it.
     SingleAttacker,
+}
+
+/// What red is rewarded for under [`Method::Grts`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RedDiversity {
+    /// Distance from the nearest attacks of the current mixture.
+    Novelty,
+    /// What an attack adds to the log-determinant of the mixture's kernel.
+    LogDet,
+    /// KL divergence from the nearest policy of the mixture.
+    PolicySpace,
 }
 
 /// A rule for the meta-strategies, by its published name and with the settings that the name stands for.
@@ -71,11 +85,43 @@ impl From<Model> for String {
     }
 }
 
+/// What makes vectors of utterances.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum Embedder {
+    /// The base model's own hidden states; written `"base"`.
+    Base,
+    /// A directory of `sentence-transformers`; absolute after [`Scenario::parse`](super::Scenario::parse).
+    Directory(PathBuf),
+}
+
+impl From<String> for Embedder {
+    fn from(text: String) -> Self {
+        if text == "base" { Self::Base } else { Self::Directory(text.into()) }
+    }
+}
+
+impl From<Embedder> for String {
+    fn from(embedder: Embedder) -> Self {
+        match embedder {
+            Embedder::Base => "base".to_owned(),
+            Embedder::Directory(path) => path.to_string_lossy().into_owned(),
+        }
+    }
+}
+
 /// `[base]`: the model both players start from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Base {
     /// `"builtin"`, or a directory relative to the scenario file.
     pub model: Model,
+}
+
+/// `[semantic]`: the space in which attacks are compared.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Semantic {
+    /// `"base"`, or a directory relative to the scenario file.
+    pub embedder: Embedder,
 }
 
 /// `[game]`: the rules.
@@ -198,6 +244,22 @@ pub struct Red {
     pub search_rounds: usize,
     /// Dialogues of its first round at most; each later one has half as many. A round ends once it has seen enough successes.
     pub search_dialogues: usize,
+    /// What being different means.
+    pub diversity: RedDiversity,
+    /// What it earns in the first iteration, in units of the return; it falls linearly to 0 in the last.
+    pub diversity_weight: f64,
+    /// Nearest attacks of the archive that count for novelty.
+    pub neighbours: usize,
+    /// Dialogues of the current mixture that make an iteration's archive.
+    pub archive_dialogues: usize,
+    /// Entropy at which a training has collapsed, nats per token.
+    pub entropy_floor: f64,
+    /// Share of different token pairs in a batch at which it has.
+    pub distinct_floor: f64,
+    /// Mean log-probability under the reference at which it has, nats per token.
+    pub reference_floor: f64,
+    /// Share of repeated attacks in a batch at which it has.
+    pub repeats_ceiling: f64,
 }
 
 /// `[blue]`: training of defenders.

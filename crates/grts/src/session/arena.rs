@@ -5,10 +5,13 @@ use super::evaluation::{self, records_of};
 use super::stage::{Stage, Stream, defect, mixture};
 use crate::error::Error;
 use crate::measure::{self, Request, Wanted};
-use crate::oracle::{BlueOracle, Helpfulness, RedOracle, Training, TrainingLog, fluency, systematic};
+use crate::oracle::{
+    BlueOracle, Diversity, Floors, Helpfulness, Measure, RedOracle, Training, TrainingLog, fluency, systematic,
+};
 use crate::policy::Policy;
 use crate::rollout::{Attacker, Episode, Pairing};
-use crate::scenario::{Learning, Method};
+use crate::scenario::{Learning, Method, RedDiversity};
+use crate::semantic::{Archive, SemanticSpace};
 use crate::store::{EntryRecord, EventRecord, Level, Purpose, Records};
 use crate::world::{NUM_DEPARTMENTS, Split};
 use grts_game::solver::{Arena, BestResponseOracle, Response, State, Verdict};
@@ -83,6 +86,14 @@ impl Assignment<'_> {
     }
 }
 
+/// What a response of red's should be different from.
+enum Known<'a> {
+    /// What its mixture says.
+    Attacks(SemanticSpace<'a>, Archive),
+    /// How its mixture's policies speak.
+    Policies,
+}
+
 /// A measured probe of red.
 pub(super) struct Probe {
     pub(super) asr: Estimate,
@@ -147,7 +158,11 @@ impl<'a, 'd> Players<'a, 'd> {
     }
 
     /// Red's response, trained or from the store, as it was measured.
-    pub(super) fn train_red(&self, task: &Assignment<'_>) -> Result<(Trained, Policy), Error> {
+    pub(super) fn train_red(
+        &self,
+        task: &Assignment<'_>,
+        diversity: Option<&Diversity<'_>>,
+    ) -> Result<(Trained, Policy), Error> {
         self.respond(task, self.stage.rules.team().seats(), || {
             let table = self.stage.table();
             let red = &self.stage.scenario.red;
@@ -158,8 +173,20 @@ impl<'a, 'd> Players<'a, 'd> {
                 multiplier_rate: red.multiplier_rate,
                 search_rounds: red.search_rounds,
                 search_dialogues: task.search_dialogues,
+                floors: Floors {
+                    entropy: red.entropy_floor,
+                    distinct: red.distinct_floor,
+                    reference: red.reference_floor,
+                    repeats: red.repeats_ceiling,
+                },
+                diversity,
             };
             let (adapters, log) = oracle.respond(task.opponents, &mut self.step())?;
+            if let Some(why) = &log.collapsed {
+                let mut desk = self.desk.borrow_mut();
+                desk.note(&format!("{}: collapsed at {why}; its last good adapter is kept", task.unit));
+                desk.skip(task.learning.steps - log.returns.len());
+            }
             let policy = Policy::team(task.id(), adapters);
             let episodes = self.dialogues(&[(&policy, 1.0)], task.opponents, task.dialogues, task.measurement)?;
             let rejected = halting(&fluency(&self.stage.base, &episodes, policy.num_adapters())?, red.fluency_floor);
@@ -198,7 +225,10 @@ impl<'a, 'd> Players<'a, 'd> {
             if task.unit.contains("blue") {
                 records = records_of(&episodes, task.purpose, task.iteration, "mixture", &policy.id);
             }
-            records.events.extend(rejected.iter().map(|r| warning(&policy.id, r)));
+            records.events.extend(rejected.iter().map(|r| warning(&policy.id, &format!("was rejected: {r}"))));
+            let collapsed =
+                log.collapsed.iter().map(|why| format!("collapsed at {why}; its last good adapter is kept"));
+            records.events.extend(collapsed.map(|text| warning(&policy.id, &text)));
             self.save(&policy)?;
             Ok((Trained { id: policy.id, returns: self.returns(&episodes)?, rejected, log }, cost, records))
         })?;
@@ -308,6 +338,40 @@ impl<'a, 'd> Players<'a, 'd> {
         }
     }
 
+    /// What being different earns in iteration `i`: linear from the setting to 0 in the last one.
+    fn diversity_weight(&self, i: usize) -> f64 {
+        let scenario = &self.stage.scenario;
+        match scenario.method {
+            Method::Grts => {
+                scenario.red.diversity_weight * (1.0 - i as f64 / (scenario.solver.iterations - 1).max(1) as f64)
+            }
+            _ => 0.0,
+        }
+    }
+
+    /// What red's next response should be different from; `None` when that earns nothing.
+    fn known(&self, i: usize, reds: &[(&Policy, f64)], blues: &[(&Policy, f64)]) -> Result<Option<Known<'a>>, Error> {
+        if self.diversity_weight(i) <= 0.0 {
+            return Ok(None);
+        }
+        let red = &self.stage.scenario.red;
+        if red.diversity == RedDiversity::PolicySpace {
+            return Ok(Some(Known::Policies));
+        }
+        let (texts, _) = unit(self.desk, &format!("archive/{}", i + 1), || {
+            let episodes = self.dialogues(reds, blues, red.archive_dialogues, self.stage.key(Stream::Archive, i, 0))?;
+            let said = episodes.iter().flat_map(|e| &e.turns).map(|turn| turn.red.text.clone());
+            Ok((said.collect::<Vec<_>>(), Cost::of(&episodes), Records::default()))
+        })?;
+        let space = self.stage.space()?;
+        let vectors = space.embed(&texts.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let archive = match red.diversity {
+            RedDiversity::LogDet => Archive::log_det(&vectors)?,
+            _ => Archive::Neighbours { vectors, count: red.neighbours },
+        };
+        Ok(Some(Known::Attacks(space, archive)))
+    }
+
     pub(super) fn returns(&self, episodes: &[Episode]) -> Result<Estimate, Error> {
         let (low, high) = self.stage.rules.payoff_range();
         Ok(Estimate::bounded(&moments(episodes)?, low, high))
@@ -341,7 +405,7 @@ impl<'a, 'd> Players<'a, 'd> {
         let learning = Learning { steps: probe.steps, beta: probe.beta, ..self.stage.scenario.red.learning.clone() };
         let entry = u64::from(name == "final");
         let key = |i| self.stage.key(Stream::ProbeRed, i, entry << 48);
-        let (trained, _) = self.train_red(&Assignment {
+        let task = Assignment {
             unit: format!("probe-red/{name}"),
             learning,
             search_dialogues: self.stage.scenario.red.search_dialogues,
@@ -352,7 +416,8 @@ impl<'a, 'd> Players<'a, 'd> {
             dialogues: probe.dialogues,
             purpose: Purpose::Probe,
             iteration: None,
-        })?;
+        };
+        let (trained, _) = self.train_red(&task, None)?;
         let gain = Estimate::weighted(&[(1.0, trained.returns), (-1.0, value)]);
         Ok(Probe { asr: trained.returns, gain })
     }
@@ -391,8 +456,8 @@ fn halting(fluency: &[Estimate], floor: f64) -> Option<String> {
     Some(format!("fluency{of} {mean:.2} [{low:.2}, {high:.2}] nats per token is below the floor {floor}"))
 }
 
-fn warning(id: &str, reason: &str) -> EventRecord {
-    EventRecord { level: Level::Warning, text: format!("{id} was rejected: {reason}") }
+fn warning(id: &str, what: &str) -> EventRecord {
+    EventRecord { level: Level::Warning, text: format!("{id} {what}") }
 }
 
 /// Moments of the returns; a dialogue whose return is unscored is left out.
@@ -522,8 +587,17 @@ impl BestResponseOracle<Policy, Policy> for Players<'_, '_> {
         let blues = mixture(state.blues, &state.equilibrium.col);
         let learning = self.learning(&self.stage.scenario.red.learning);
         let unit = format!("red/{}", i + 1);
-        let (trained, policy) =
-            self.train_red(&self.task(unit, learning, &blues, i, [Stream::TrainRed, Stream::Gate]))?;
+        let reds = mixture(state.reds, &state.equilibrium.row);
+        let known = self.known(i, &reds, &blues)?;
+        let diversity = known.as_ref().map(|known| Diversity {
+            weight: self.diversity_weight(i),
+            measure: match known {
+                Known::Attacks(space, archive) => Measure::Novelty(space, archive),
+                Known::Policies => Measure::PolicySpace(&self.stage.base, &reds),
+            },
+        });
+        let task = self.task(unit, learning, &blues, i, [Stream::TrainRed, Stream::Gate]);
+        let (trained, policy) = self.train_red(&task, diversity.as_ref())?;
         let value = state.game.mixture_value(&state.equilibrium.row, &state.equilibrium.col);
         let gain = Estimate::weighted(&[(1.0, trained.returns), (-1.0, value)]);
         Ok(Response { policy, gain, verdict: verdict(trained.rejected) })

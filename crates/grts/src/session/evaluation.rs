@@ -1,6 +1,7 @@
 //! What is measured of blue and red before and after, and again on request (`grts eval`).
 
 use super::desk::{Cost, Desk, Reporter, unit};
+use super::diversity::{self, Diversity};
 use super::stage::{Stage, Stream, mixture};
 use crate::error::Error;
 use crate::measure::{self, Counts, Request, Wanted};
@@ -8,7 +9,6 @@ use crate::meta_game::{PROFILE, Profile};
 use crate::oracle::systematic;
 use crate::policy::Policy;
 use crate::rollout::{Attacker, Episode, Pairing};
-use crate::semantic::SemanticSpace;
 use crate::store::{EpisodeRecord, Purpose, Records, RunDir, ScoreRecord, TurnRecord};
 use crate::summary::{BlueReport, Red};
 use crate::world::{Cell, GridCase, NUM_DEPARTMENTS, OPENING, Split, Utterance};
@@ -243,8 +243,7 @@ pub(super) fn red(
     solution: &grts_game::solver::Solution<Policy, Policy>,
 ) -> Result<Red, Error> {
     let texts: Vec<&str> = attacks.texts.iter().map(String::as_str).collect();
-    let space =
-        SemanticSpace::new(&stage.base, &reference_texts(stage).iter().map(String::as_str).collect::<Vec<_>>())?;
+    let space = stage.space()?;
     let samples = texts.chunks_exact(VENDI_SAMPLE.min(texts.len().max(1)));
     let scores: Vec<f64> = samples.map(|sample| space.vendi(sample)).collect::<Result<_, _>>()?;
     let tables = &stage.world.tables;
@@ -257,11 +256,6 @@ pub(super) fn red(
         vendi: Estimate::student(&scores),
         coverage: Estimate::proportion(found, leaking.len() as u64),
     })
-}
-
-/// A spread of scripted attacks: the origin of the semantic space.
-fn reference_texts(stage: &Stage) -> Vec<String> {
-    stage.world.grid(1, stage.scenario.seed).into_iter().filter_map(|c| c.user_turns.into_iter().next_back()).collect()
 }
 
 /// Rows for the store.
@@ -319,6 +313,8 @@ pub struct EvaluationSettings {
     pub dialogues: usize,
     /// Where the models compute.
     pub device: Device,
+    /// Whether the result may quote attacks.
+    pub quote: bool,
 }
 
 /// A finished run's final blue, measured again.
@@ -342,6 +338,8 @@ pub struct Evaluation {
     pub over_refusal: Estimate,
     /// Every cell of the grid.
     pub cells: Vec<CellReport>,
+    /// How diverse the final attackers are.
+    pub diversity: Diversity,
 }
 
 /// Measures a finished run's final mixtures with fresh dialogues; writes nothing.
@@ -360,7 +358,10 @@ pub fn evaluate(run: &RunDir, settings: &EvaluationSettings, reporter: &mut dyn 
     let (measured, ..) = measure_scripted(&stage, &blues, key, "final")?;
     reporter.note("the final attackers");
     let key = StreamKey { entry: 1 << 32, ..key };
-    let attacks = describe(&stage, &play_attacks(&stage, &reds, &blues, settings.dialogues, key)?);
+    let episodes = play_attacks(&stage, &reds, &blues, settings.dialogues, key)?;
+    let attacks = describe(&stage, &episodes);
+    reporter.note("their diversity");
+    let diversity = diversity::of(&stage, &episodes, StreamKey { entry: 1 << 33, ..key }, settings.quote)?;
     Ok(Evaluation {
         run: stage.name.clone(),
         seed: settings.seed,
@@ -371,6 +372,7 @@ pub fn evaluate(run: &RunDir, settings: &EvaluationSettings, reporter: &mut dyn 
         helpfulness: measured.helpfulness,
         over_refusal: measured.over_refusal,
         cells: measured.cells,
+        diversity,
     })
 }
 

@@ -7,11 +7,13 @@
 mod arena;
 mod certificate;
 mod desk;
+mod diversity;
 mod evaluation;
 mod probe;
 mod stage;
 
 pub use desk::{Reporter, Status};
+pub use diversity::{Diversity, Strategy};
 pub use evaluation::{CellReport, Evaluation, EvaluationSettings, evaluate};
 pub use probe::{Exploiter, ProbeReport, ProbeSettings, Strongest, Untrained, probe};
 
@@ -89,6 +91,7 @@ fn config(stage: &Stage) -> Config {
             let meta_strategy = solver.meta_strategy.map_or(MetaSolver::Nash, |MetaStrategy(rule)| rule);
             Config { order, meta_strategy, slack: solver.slack, ..Config::psro(solver.iterations, solver.epsilon) }
         }
+        Method::Grts => Config { order, slack: solver.slack, ..Config::grts(solver.iterations, solver.epsilon) },
         Method::FictitiousPlay => Config { order, ..Config::fictitious_play(solver.iterations, solver.epsilon) },
         Method::SelfPlay => Config { order, ..Config::self_play(solver.iterations, solver.epsilon) },
         Method::SingleAttacker => Config::single_attacker(),

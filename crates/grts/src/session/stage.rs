@@ -6,13 +6,15 @@ use crate::measure::Request;
 use crate::models::builtin;
 use crate::policy::{Base, Policy};
 use crate::rollout::Table;
-use crate::scenario::{Learning, Model, Scenario};
+use crate::scenario::{Embedder as Named, Learning, Model, Scenario};
+use crate::semantic::{Embedder, SemanticSpace};
 use crate::store::RunDir;
 use crate::twin::Twin;
 use crate::world::{MERIDIAN_SEED, OPENING, Split, World};
 use grts_game::rules::Rules;
 use grts_game::stream::StreamKey;
 use grts_lm::Device;
+use grts_lm::bert::SentenceEncoder;
 use grts_lm::decode::GenerationConfig;
 use grts_lm::sampling::Sampling;
 use rand_chacha::ChaCha8Rng;
@@ -33,12 +35,15 @@ pub(super) enum Stream {
     Evaluation = 11,
     Certificate = 12,
     Exploiter = 13,
+    Archive = 14,
 }
 
 pub(super) struct Stage {
     pub(super) name: String,
     pub(super) scenario: Scenario,
     pub(super) base: Base,
+    /// What makes vectors, where it is not the base.
+    sentences: Option<SentenceEncoder>,
     pub(super) world: World,
     pub(super) rules: Rules,
     pub(super) red_generation: GenerationConfig,
@@ -54,6 +59,10 @@ impl Stage {
             Model::Directory(path) => path.clone(),
         };
         let base = Base::load_on(&directory, device)?;
+        let sentences = match &scenario.semantic.embedder {
+            Named::Base => None,
+            Named::Directory(path) => Some(SentenceEncoder::load(path).map_err(|e| Error::embedder(path, &e))?),
+        };
         let world = World::meridian(MERIDIAN_SEED);
         let game = &scenario.game;
         let rules = game.rules().map_err(|e| defect(&e))?;
@@ -67,7 +76,18 @@ impl Stage {
             (generation(&scenario.red.learning), generation(&scenario.blue.learning));
         let name = format!("{}-{}", scenario.name, scenario.fingerprint()?);
         let (untouched, reference_value) = (Policy::base(), twin.value);
-        Ok(Self { name, scenario, base, world, rules, red_generation, blue_generation, untouched, reference_value })
+        Ok(Self {
+            name,
+            scenario,
+            base,
+            sentences,
+            world,
+            rules,
+            red_generation,
+            blue_generation,
+            untouched,
+            reference_value,
+        })
     }
 
     pub(super) fn table(&self) -> Table<'_> {
@@ -79,6 +99,14 @@ impl Stage {
             red_generation: &self.red_generation,
             blue_generation: &self.blue_generation,
         }
+    }
+
+    /// The space in which utterances are compared; scripted attacks are spread around its origin.
+    pub(super) fn space(&self) -> Result<SemanticSpace<'_>, Error> {
+        let scripted = self.world.grid(1, self.scenario.seed).into_iter();
+        let scripted: Vec<String> = scripted.filter_map(|case| case.user_turns.into_iter().next_back()).collect();
+        let embedder = self.sentences.as_ref().map_or(Embedder::Base(&self.base), Embedder::Sentences);
+        SemanticSpace::new(embedder, &scripted.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     /// A policy of a run by its name, with its seats; `base` is the untouched base.
