@@ -1,6 +1,6 @@
 //! BERT: encoders in which every token sees every other, read from Hugging Face directories.
 //!
-//! It is no [`crate::architecture::Architecture`]: a decoder's two paths, caches, windows and adapters would all be exceptions
+//! It is no `Architecture`: a decoder's two paths, caches, windows and adapters would all be exceptions
 //! here. What is shared are the packed products and the attention kernel. Texts lie one after the other without padding, so
 //! nothing is computed for tokens that are not there; whoever is longest goes first, so that no thread begins a long text
 //! when the others are done. Each text is computed as if it were alone: its states do not depend, to the bit, on its batch.

@@ -103,7 +103,7 @@ fn mean_cosine(rows: &[&[f64]]) -> f64 {
 /// Clusters of unit `vectors`, the largest first, each led by its medoid: the member that is most like the others. What is
 /// in no dense place belongs to none (HDBSCAN, Campello, Moulavi & Sander 2013).
 ///
-/// Distances are √(|x − y|² + [`BLUR`]²): a phrase that is said again and again would otherwise be infinitely dense, and the
+/// Distances are √(|x − y|² + `BLUR`²): a phrase that is said again and again would otherwise be infinitely dense, and the
 /// stability of a cluster that contains it a difference of infinities.
 ///
 /// # Errors
