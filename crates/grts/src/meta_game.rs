@@ -7,7 +7,6 @@
 use crate::error::Error;
 use crate::exchange::{GameTable, Sample};
 use crate::store::{Purpose, Records, RunDir};
-use grts_game::rules::Rules;
 use grts_game::{Estimate, GameError, Matrix, MetaGame, Moments};
 use serde::{Deserialize, Serialize};
 
@@ -48,8 +47,7 @@ pub fn of_run(run: &RunDir) -> Result<Recorded, Error> {
         problem: format!("has no complete payoff matrix ({error})"),
         hint: format!("let it play on: `grts resume {}`", run.path().display()),
     };
-    let played = &run.manifest().scenario.game;
-    let rules = Rules::new(played.turns, played.aggregator, played.threshold).map_err(incomplete)?;
+    let rules = run.manifest().scenario.game.rules().map_err(incomplete)?;
     let mut game = MetaGame::new(rules.payoff_range()).map_err(incomplete)?;
     let mut names = [Vec::new(), Vec::new()];
     for key in run.unit_keys()? {

@@ -349,9 +349,6 @@ pub struct Evaluation {
 pub fn evaluate(run: &RunDir, settings: &EvaluationSettings, reporter: &mut dyn Reporter) -> Result<Evaluation, Error> {
     let stage = Stage::set(run.manifest().scenario.clone(), settings.device)?;
     let (reds, blues) = final_mixtures(&stage, run)?;
-    fn borrowed(mixture: &[(Policy, f64)]) -> Vec<(&Policy, f64)> {
-        mixture.iter().map(|(p, w)| (p, *w)).collect()
-    }
     let (reds, blues) = (borrowed(&reds), borrowed(&blues));
     let key = StreamKey { seed: settings.seed, ..stage.key(Stream::Evaluation, 0, 0) };
     reporter.note("scripted attacks and honest requests");
@@ -378,6 +375,11 @@ pub fn evaluate(run: &RunDir, settings: &EvaluationSettings, reporter: &mut dyn 
 
 /// Policies with their weights.
 type Mixed = Vec<(Policy, f64)>;
+
+/// A mixture as everything that plays wants it.
+pub(super) fn borrowed(mixture: &[(Policy, f64)]) -> Vec<(&Policy, f64)> {
+    mixture.iter().map(|(policy, weight)| (policy, *weight)).collect()
+}
 
 /// Red's and blue's final mixtures of a finished run.
 pub(super) fn final_mixtures(stage: &Stage, run: &RunDir) -> Result<(Mixed, Mixed), Error> {

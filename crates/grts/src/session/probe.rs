@@ -11,7 +11,7 @@
 
 use super::arena::{Assignment, Players, Trained};
 use super::desk::{Cost, Desk, Reporter, stored};
-use super::evaluation::{final_mixtures, measure_scripted, play_attacks, scripted};
+use super::evaluation::{borrowed, final_mixtures, measure_scripted, play_attacks, scripted};
 use super::stage::{Stage, Stream};
 use crate::error::Error;
 use crate::policy::Policy;
@@ -168,10 +168,6 @@ fn expose(
         strongest,
         scripted,
     })
-}
-
-fn borrowed(mixture: &[(Policy, f64)]) -> Vec<(&Policy, f64)> {
-    mixture.iter().map(|(policy, weight)| (policy, *weight)).collect()
 }
 
 /// The red population: the untouched base and every response that was admitted.
