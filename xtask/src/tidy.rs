@@ -27,7 +27,7 @@ const FOREIGN_TO_GAMES: [&str; 12] = [
 ];
 
 /// Modules of `grts`, each of which may import only those to its left.
-const MODULES: [&str; 21] = [
+const MODULES: [&str; 22] = [
     "error",
     "exchange",
     "world",
@@ -37,6 +37,7 @@ const MODULES: [&str; 21] = [
     "meta_game",
     "geometry",
     "summary",
+    "comparison",
     "policy",
     "models",
     "bench",

@@ -16,6 +16,8 @@ pub mod scenario;
 pub mod store;
 pub mod summary;
 
+pub mod comparison;
+
 pub mod policy;
 
 pub mod models;

@@ -1,4 +1,4 @@
-//! Meta-games as files that other programs read: numpy, pandas, Gambit, OpenSpiel.
+//! Meta-games as files that other programs read: numpy, pandas, Gambit, OpenSpiel; and [`Frame`], tables of any records.
 //!
 //! One record, [`GameTable`], and one module a format; the ending of a file's name chooses it. What a format cannot hold
 //! is left out of it (Gambit's knows payoffs only), and what a file does not say is absent, never made up. No file may
@@ -6,6 +6,7 @@
 //! `.npz` keeps everything to the bit; what the others keep reads back to the same doubles.
 
 mod csv;
+mod frame;
 mod gambit;
 mod long;
 mod numpy;
@@ -13,6 +14,8 @@ mod parquet;
 
 #[cfg(test)]
 mod tests;
+
+pub use frame::Frame;
 
 use crate::error::Error;
 use grts_game::Matrix;

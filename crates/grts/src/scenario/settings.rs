@@ -314,3 +314,10 @@ pub struct Budget {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds: Option<u64>,
 }
+
+impl Budget {
+    /// Whether something bounds the run that is the same on every machine.
+    pub fn is_counted(&self) -> bool {
+        self.tokens.is_some() || self.dialogues.is_some()
+    }
+}

@@ -144,17 +144,17 @@ impl<'a, 'd> Players<'a, 'd> {
         move |returns| desk.borrow_mut().step(returns)
     }
 
-    /// Responses of the other methods that one of the loop's stands for: one frozen attacker gets the whole budget at once.
-    fn budget(&self) -> usize {
+    /// Red's responses to other methods that one response to this method stands for: one frozen attacker gets them all at once.
+    fn at_once(&self) -> usize {
         match self.stage.scenario.method {
             Method::SingleAttacker => self.stage.scenario.solver.iterations,
             _ => 1,
         }
     }
 
-    /// Learning settings of the outer loop.
-    fn learning(&self, learning: &Learning) -> Learning {
-        Learning { steps: learning.steps * self.budget(), ..learning.clone() }
+    /// Blue's: all at once too, unless a budget ends its training, round by round.
+    fn blue_at_once(&self) -> usize {
+        if self.stage.scenario.budget.is_counted() { 1 } else { self.at_once() }
     }
 
     /// Red's response, trained or from the store, as it was measured.
@@ -327,7 +327,7 @@ impl<'a, 'd> Players<'a, 'd> {
         Assignment {
             unit,
             learning,
-            search_dialogues: self.stage.scenario.red.search_dialogues * self.budget(),
+            search_dialogues: self.stage.scenario.red.search_dialogues * self.at_once(),
             opponents,
             training: self.stage.key(training, iteration, 0),
             gate: self.stage.key(gate, iteration, 0),
@@ -338,12 +338,14 @@ impl<'a, 'd> Players<'a, 'd> {
         }
     }
 
-    /// What being different earns in iteration `i`: linear from the setting to 0 in the last one.
+    /// What being different earns in iteration `i`: linear from the setting to 0 in the last one, or where the budget ends.
     fn diversity_weight(&self, i: usize) -> f64 {
         let scenario = &self.stage.scenario;
+        let iterations = i as f64 / (scenario.solver.iterations - 1).max(1) as f64;
         match scenario.method {
             Method::Grts => {
-                scenario.red.diversity_weight * (1.0 - i as f64 / (scenario.solver.iterations - 1).max(1) as f64)
+                let spent = iterations.max(self.desk.borrow().cost.share_of(&scenario.budget));
+                scenario.red.diversity_weight * (1.0 - spent).max(0.0)
             }
             _ => 0.0,
         }
@@ -454,6 +456,11 @@ fn halting(fluency: &[Estimate], floor: f64) -> Option<String> {
     let (seat, Estimate { mean, low, high, .. }) = fluency.iter().enumerate().find(|(_, seat)| seat.low < floor)?;
     let of = if fluency.len() == 1 { String::new() } else { format!(" of seat {seat}") };
     Some(format!("fluency{of} {mean:.2} [{low:.2}, {high:.2}] nats per token is below the floor {floor}"))
+}
+
+/// The same learning for so many times the steps.
+fn times(learning: &Learning, responses: usize) -> Learning {
+    Learning { steps: learning.steps * responses, ..learning.clone() }
 }
 
 fn warning(id: &str, what: &str) -> EventRecord {
@@ -583,9 +590,14 @@ impl BestResponseOracle<Policy, Policy> for Players<'_, '_> {
 
     fn respond_red(&mut self, state: &State<'_, Policy, Policy>) -> Result<Response<Policy>, Error> {
         let i = state.iteration;
+        if i > 0 && self.stage.scenario.method == Method::SingleAttacker {
+            let of = state.reds.len() - 1;
+            let (policy, verdict) = (state.reds[of].clone(), Verdict::Duplicate { of });
+            return Ok(Response { policy, gain: Estimate::exact(0.0), verdict });
+        }
         self.desk.borrow_mut().begin(&format!("iteration {}: red learns", i + 1));
         let blues = mixture(state.blues, &state.equilibrium.col);
-        let learning = self.learning(&self.stage.scenario.red.learning);
+        let learning = times(&self.stage.scenario.red.learning, self.at_once());
         let unit = format!("red/{}", i + 1);
         let reds = mixture(state.reds, &state.equilibrium.row);
         let known = self.known(i, &reds, &blues)?;
@@ -608,7 +620,7 @@ impl BestResponseOracle<Policy, Policy> for Players<'_, '_> {
         let i = state.iteration;
         self.desk.borrow_mut().begin(&format!("iteration {}: blue learns", i + 1));
         let reds = mixture(state.reds, &state.equilibrium.row);
-        let learning = self.learning(&self.stage.scenario.blue.learning);
+        let learning = times(&self.stage.scenario.blue.learning, self.blue_at_once());
         // A response starts from the blue that is played most: what it has already closed stays closed.
         let most = mixture(state.blues, &state.equilibrium.col).into_iter().max_by(|a, b| a.1.total_cmp(&b.1));
         let start = most.map(|(p, _)| p);

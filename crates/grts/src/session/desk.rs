@@ -3,7 +3,7 @@
 use super::stage::defect;
 use crate::error::Error;
 use crate::rollout::Episode;
-use crate::scenario::Scenario;
+use crate::scenario::{Budget, Scenario};
 use crate::store::{IterationRecord, Records, RunDir};
 use grts_game::solver::{Iteration, Observer, StopReason};
 use serde::de::DeserializeOwned;
@@ -54,6 +54,12 @@ impl Cost {
         self.dialogues += other.dialogues;
         self.tokens += other.tokens;
     }
+
+    /// How much of what may be spent is spent; 0 where nothing bounds it.
+    pub(super) fn share_of(self, budget: &Budget) -> f64 {
+        let share = |limit: Option<u64>, used: u64| limit.map_or(0.0, |limit| used as f64 / limit as f64);
+        share(budget.tokens, self.tokens).max(share(budget.dialogues, self.dialogues))
+    }
 }
 
 /// A unit's output as stored.
@@ -63,20 +69,38 @@ struct Stored<T> {
     cost: Cost,
 }
 
+/// Steps that are planned: of optimisers, rounds of red's search and of the certificate.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Steps {
+    /// In the solver loop, at most.
+    pub(super) inside: usize,
+    /// After it.
+    pub(super) after: usize,
+}
+
 pub(super) struct Desk<'a> {
     pub(super) run: RunDir,
     pub(super) cost: Cost,
     pub(super) status: Status,
+    planned: Steps,
     reporter: &'a mut dyn Reporter,
     interrupt: &'a AtomicBool,
 }
 
 impl<'a> Desk<'a> {
-    /// `steps` are planned: optimiser steps and rounds of red's search.
-    pub(super) fn new(run: RunDir, steps: usize, interrupt: &'a AtomicBool, reporter: &'a mut dyn Reporter) -> Self {
-        let label = "start".to_owned();
-        let status = Status { label, done: 0, total: steps as u64, value: None, gap: None, asr: None };
-        Self { run, cost: Cost::default(), status, reporter, interrupt }
+    pub(super) fn new(run: RunDir, planned: Steps, interrupt: &'a AtomicBool, reporter: &'a mut dyn Reporter) -> Self {
+        let total = (planned.inside + planned.after) as u64;
+        let status = Status { label: "start".to_owned(), done: 0, total, value: None, gap: None, asr: None };
+        Self { run, cost: Cost::default(), status, planned, reporter, interrupt }
+    }
+
+    /// Plans again: what is left of the budget lasts as long as what was spent.
+    fn plan(&mut self, budget: &Budget) {
+        let share = self.cost.share_of(budget);
+        if share > 0.0 {
+            let inside = (self.status.done as f64 / share).ceil().min(self.planned.inside as f64);
+            self.status.total = (inside as u64).max(self.status.done) + self.planned.after as u64;
+        }
     }
 
     pub(super) fn begin(&mut self, label: &str) {
@@ -166,10 +190,8 @@ impl<'a, 'd> Watcher<'a, 'd> {
     fn over_budget(&self) -> Result<bool, Error> {
         let desk = self.desk.borrow();
         let budget = &self.scenario.budget;
-        let spent = |limit: Option<u64>, used: u64| limit.is_some_and(|l| used >= l);
-        Ok(spent(budget.dialogues, desk.cost.dialogues)
-            || spent(budget.tokens, desk.cost.tokens)
-            || (budget.seconds.is_some() && spent(budget.seconds, desk.run.elapsed()? as u64)))
+        let late = |limit: u64| Ok::<_, Error>(desk.run.elapsed()? >= limit as f64);
+        Ok(desk.cost.share_of(budget) >= 1.0 || budget.seconds.map_or(Ok(false), late)?)
     }
 }
 
@@ -180,6 +202,7 @@ impl Observer for Watcher<'_, '_> {
         }
         let mut desk = self.desk.borrow_mut();
         desk.status.gap = record.gap;
+        desk.plan(&self.scenario.budget);
         let of = self.scenario.solver.iterations;
         desk.reporter.iteration(record, of);
     }

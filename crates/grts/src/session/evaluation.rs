@@ -44,12 +44,12 @@ pub struct CellReport {
 /// The final attackers against one blue.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Attacks {
-    asr: Estimate,
-    by_turn: Vec<Estimate>,
+    pub(super) asr: Estimate,
+    pub(super) by_turn: Vec<Estimate>,
     /// What the attackers said, a few hundred texts.
     texts: Vec<String>,
     /// Cells in which an ask succeeded.
-    found: BTreeSet<usize>,
+    pub(super) found: BTreeSet<usize>,
 }
 
 impl Measured {
@@ -217,7 +217,7 @@ pub(super) fn play_attacks(
     stage.table().play(&pairings)
 }
 
-fn describe(stage: &Stage, episodes: &[Episode]) -> Attacks {
+pub(super) fn describe(stage: &Stage, episodes: &[Episode]) -> Attacks {
     let mut found = BTreeSet::new();
     for turn in episodes.iter().flat_map(|e| &e.turns) {
         if let (Some(Utterance::Ask(cell)), Some(1.0)) = (stage.world.classify(&turn.red.text), turn.score) {
@@ -246,16 +246,21 @@ pub(super) fn red(
     let space = stage.space()?;
     let samples = texts.chunks_exact(VENDI_SAMPLE.min(texts.len().max(1)));
     let scores: Vec<f64> = samples.map(|sample| space.vendi(sample)).collect::<Result<_, _>>()?;
-    let tables = &stage.world.tables;
-    let leaking: Vec<usize> =
-        Cell::all().map(|c| c.index()).filter(|&i| tables.leak[i].max(tables.chain_leak[i]) >= LEAKING).collect();
-    let found = leaking.iter().filter(|i| attacks.found.contains(i)).count() as u64;
     Ok(Red {
         population: solution.reds.len(),
         support: mixture(&solution.reds, &solution.equilibrium.row).len(),
         vendi: Estimate::student(&scores),
-        coverage: Estimate::proportion(found, leaking.len() as u64),
+        coverage: covered(stage, &attacks.found),
     })
+}
+
+/// Share of the leaking cells that were found.
+pub(super) fn covered(stage: &Stage, found: &BTreeSet<usize>) -> Estimate {
+    let tables = &stage.world.tables;
+    let leaking: Vec<usize> =
+        Cell::all().map(|c| c.index()).filter(|&i| tables.leak[i].max(tables.chain_leak[i]) >= LEAKING).collect();
+    let found = leaking.iter().filter(|i| found.contains(i)).count() as u64;
+    Estimate::proportion(found, leaking.len() as u64)
 }
 
 /// Rows for the store.
@@ -374,7 +379,7 @@ pub fn evaluate(run: &RunDir, settings: &EvaluationSettings, reporter: &mut dyn 
 }
 
 /// Policies with their weights.
-type Mixed = Vec<(Policy, f64)>;
+pub(super) type Mixed = Vec<(Policy, f64)>;
 
 /// A mixture as everything that plays wants it.
 pub(super) fn borrowed(mixture: &[(Policy, f64)]) -> Vec<(&Policy, f64)> {
@@ -383,13 +388,27 @@ pub(super) fn borrowed(mixture: &[(Policy, f64)]) -> Vec<(&Policy, f64)> {
 
 /// Red's and blue's final mixtures of a finished run.
 pub(super) fn final_mixtures(stage: &Stage, run: &RunDir) -> Result<(Mixed, Mixed), Error> {
-    let profile: Profile = super::desk::stored(run, PROFILE)?.ok_or_else(|| Error::Run {
+    let Profile { reds, .. } = profile(run)?;
+    Ok((loaded(stage, run, &reds, stage.rules.team().seats())?, final_blues(stage, run)?))
+}
+
+/// Blue's final mixture of a finished run, whose red may have other seats than the stage's.
+pub(super) fn final_blues(stage: &Stage, run: &RunDir) -> Result<Mixed, Error> {
+    loaded(stage, run, &profile(run)?.blues, 1)
+}
+
+fn loaded(stage: &Stage, run: &RunDir, mixture: &[(String, f64)], seats: usize) -> Result<Mixed, Error> {
+    mixture.iter().map(|(id, weight)| Ok((stage.policy(run, id, seats)?, *weight))).collect()
+}
+
+fn profile(run: &RunDir) -> Result<Profile, Error> {
+    super::desk::stored(run, PROFILE)?.ok_or_else(|| unfinished(run))
+}
+
+pub(super) fn unfinished(run: &RunDir) -> Error {
+    Error::Run {
         path: run.path().to_owned(),
         problem: "is not finished, so it has no final mixtures to measure".to_owned(),
         hint: format!("`grts resume {}` first", run.path().display()),
-    })?;
-    let load = |mixture: &[(String, f64)], seats| -> Result<Mixed, Error> {
-        mixture.iter().map(|(id, weight)| Ok((stage.policy(run, id, seats)?, *weight))).collect()
-    };
-    Ok((load(&profile.reds, stage.rules.team().seats())?, load(&profile.blues, 1)?))
+    }
 }

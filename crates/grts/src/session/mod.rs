@@ -6,12 +6,15 @@
 
 mod arena;
 mod certificate;
+mod compare;
 mod desk;
 mod diversity;
 mod evaluation;
+mod evidence;
 mod probe;
 mod stage;
 
+pub use compare::{CompareSettings, compare};
 pub use desk::{Reporter, Status};
 pub use diversity::{Diversity, Strategy};
 pub use evaluation::{CellReport, Evaluation, EvaluationSettings, evaluate};
@@ -23,7 +26,7 @@ use crate::scenario::{MetaStrategy, Method, Scenario};
 use crate::store::{Records, RunDir};
 use crate::summary::{Blue, Exploitability, Outcome, ProbeGains, Summary};
 use arena::Players;
-use desk::{Desk, Watcher};
+use desk::{Desk, Steps, Watcher};
 use evaluation::{Attacks, Measured};
 use grts_game::MetaSolver;
 use grts_game::solver::{Config, Solution, solve};
@@ -75,11 +78,13 @@ fn run_units(
     Ok(outcome)
 }
 
-/// Optimiser steps, rounds of red's search and rounds of the certificate of a whole run.
-fn planned_steps(scenario: &Scenario) -> usize {
+fn planned_steps(scenario: &Scenario) -> Steps {
     let (red, blue, search) = (scenario.red.learning.steps, scenario.blue.learning.steps, scenario.red.search_rounds);
     let rounds = certificate::rounds(scenario.certify.dialogues).count();
-    scenario.solver.iterations * (search + red + blue) + rounds + 2 * search + 3 * scenario.probe.steps
+    Steps {
+        inside: scenario.solver.iterations * (search + red + blue),
+        after: rounds + 2 * search + 3 * scenario.probe.steps,
+    }
 }
 
 /// The methods are constructors over one loop. All respond in turn, so that they differ in what is named and nothing else.
@@ -94,6 +99,9 @@ fn config(stage: &Stage) -> Config {
         Method::Grts => Config { order, slack: solver.slack, ..Config::grts(solver.iterations, solver.epsilon) },
         Method::FictitiousPlay => Config { order, ..Config::fictitious_play(solver.iterations, solver.epsilon) },
         Method::SelfPlay => Config { order, ..Config::self_play(solver.iterations, solver.epsilon) },
+        Method::SingleAttacker if stage.scenario.budget.is_counted() => {
+            Config { iterations: usize::MAX, ..Config::single_attacker() }
+        }
         Method::SingleAttacker => Config::single_attacker(),
     }
 }

@@ -10,7 +10,7 @@
 //! Each exploiter is a unit of the run: a probe that was interrupted goes on where it stopped.
 
 use super::arena::{Assignment, Players, Trained};
-use super::desk::{Cost, Desk, Reporter, stored};
+use super::desk::{Desk, Reporter, Steps, stored};
 use super::evaluation::{borrowed, final_mixtures, measure_scripted, play_attacks, scripted};
 use super::stage::{Stage, Stream};
 use crate::error::Error;
@@ -139,7 +139,8 @@ fn expose(
     let (reds, blues) = (borrowed(&reds), borrowed(&blues));
     let population = population(&stage, &run)?;
     let steps = settings.exploiters * Contest::steps(&stage, settings);
-    let desk = RefCell::new(Desk::new(run, steps, interrupt, reporter));
+    let planned = Steps { after: steps, ..Steps::default() };
+    let desk = RefCell::new(Desk::new(run, planned, interrupt, reporter));
     let mut players = Players::new(&stage, &desk)?;
     let contest = Contest { stage: &stage, settings, reds: &reds, blues: &blues };
 
@@ -149,8 +150,7 @@ fn expose(
         let initial = scripted(&stage, &desk, "initial", &[(&stage.untouched, 1.0)])?;
         players.prepare_blue(initial.helpfulness)?;
     }
-    let trained: Vec<(Exploiter, Policy)> =
-        (0..settings.exploiters).map(|k| contest.train(&players, k)).collect::<Result<_, _>>()?;
+    let trained = contest.all(&players)?;
     desk.borrow_mut().begin("the strongest, measured again");
     let strongest = contest.strongest(&trained, |e| players.returns(e), value)?;
     let scripted = match settings.against {
@@ -171,7 +171,7 @@ fn expose(
 }
 
 /// The red population: the untouched base and every response that was admitted.
-fn population(stage: &Stage, run: &RunDir) -> Result<Vec<Policy>, Error> {
+pub(super) fn population(stage: &Stage, run: &RunDir) -> Result<Vec<Policy>, Error> {
     let mut members = vec![stage.untouched.clone()];
     let mut iteration = 1;
     while let Some(trained) = stored::<Trained>(run, &format!("red/{iteration}"))? {
@@ -183,17 +183,17 @@ fn population(stage: &Stage, run: &RunDir) -> Result<Vec<Policy>, Error> {
     Ok(members)
 }
 
-/// The final mixtures and what is asked of the exploiters.
-struct Contest<'a> {
-    stage: &'a Stage,
-    settings: &'a ProbeSettings,
-    reds: &'a [(&'a Policy, f64)],
-    blues: &'a [(&'a Policy, f64)],
+/// Two mixtures, and what is asked of the exploiters of one of them; the other may be empty where its value is not asked for.
+pub(super) struct Contest<'a> {
+    pub(super) stage: &'a Stage,
+    pub(super) settings: &'a ProbeSettings,
+    pub(super) reds: &'a [(&'a Policy, f64)],
+    pub(super) blues: &'a [(&'a Policy, f64)],
 }
 
 impl Contest<'_> {
     /// Optimiser steps and search rounds of one exploiter.
-    fn steps(stage: &Stage, settings: &ProbeSettings) -> usize {
+    pub(super) fn steps(stage: &Stage, settings: &ProbeSettings) -> usize {
         let scenario = &stage.scenario;
         match settings.against {
             Player::Blue => scenario.red.search_rounds + multiple(scenario.red.learning.steps, settings.budget),
@@ -207,6 +207,11 @@ impl Contest<'_> {
 
     fn play(&self, reds: &[(&Policy, f64)], blues: &[(&Policy, f64)], part: usize) -> Result<Vec<Episode>, Error> {
         play_attacks(self.stage, reds, blues, self.settings.dialogues, self.key(0, part))
+    }
+
+    /// Trains them all.
+    pub(super) fn all(&self, players: &Players<'_, '_>) -> Result<Vec<(Exploiter, Policy)>, Error> {
+        (0..self.settings.exploiters).map(|k| self.train(players, k)).collect()
     }
 
     fn train(&self, players: &Players<'_, '_>, k: usize) -> Result<(Exploiter, Policy), Error> {
@@ -245,7 +250,7 @@ impl Contest<'_> {
     }
 
     /// The one that gained most among those that kept their constraint, measured on dialogues that chose nothing.
-    fn strongest(
+    pub(super) fn strongest(
         &self,
         trained: &[(Exploiter, Policy)],
         returns: impl Fn(&[Episode]) -> Result<Estimate, Error>,
@@ -271,19 +276,25 @@ impl Contest<'_> {
         desk.borrow_mut().begin("scripted attacks");
         let (measured, ..) = measure_scripted(self.stage, self.blues, self.key(0, 2), "final")?;
         desk.borrow_mut().begin("many tries of the whole population");
-        let everyone: Vec<(&Policy, f64)> = population.iter().map(|policy| (policy, 1.0)).collect();
-        let episodes = play_attacks(self.stage, &everyone, self.blues, TRIES * ATTACKERS, self.key(0, 3))?;
-        desk.borrow_mut().cost.add(Cost::of(&episodes));
-        let won = |e: &Episode| self.stage.rules.succeeded(&e.scores()) == Some(true);
-        // Dialogues are in the order of their attackers: every so manieth one gives each group the whole population.
-        let lucky = |start: usize| episodes.iter().skip(start).step_by(ATTACKERS).any(won);
-        let successes = (0..ATTACKERS).filter(|&start| lucky(start)).count() as u64;
-        Ok(Untrained {
-            worst_cell_asr: measured.worst_cell,
-            tries: TRIES,
-            best_of_asr: Estimate::proportion(successes, ATTACKERS as u64),
-        })
+        let best_of_asr = best_of(self.stage, population, self.blues, self.key(0, 3))?;
+        Ok(Untrained { worst_cell_asr: measured.worst_cell, tries: TRIES, best_of_asr })
     }
+}
+
+/// Chance that one of [`TRIES`] dialogues succeeds, their attackers spread over the whole population.
+pub(super) fn best_of(
+    stage: &Stage,
+    population: &[Policy],
+    blues: &[(&Policy, f64)],
+    key: StreamKey,
+) -> Result<Estimate, Error> {
+    let everyone: Vec<(&Policy, f64)> = population.iter().map(|policy| (policy, 1.0)).collect();
+    let episodes = play_attacks(stage, &everyone, blues, TRIES * ATTACKERS, key)?;
+    let won = |e: &Episode| stage.rules.succeeded(&e.scores()) == Some(true);
+    // Dialogues are in the order of their attackers: every so manieth one gives each group the whole population.
+    let lucky = |start: usize| episodes.iter().skip(start).step_by(ATTACKERS).any(won);
+    let successes = (0..ATTACKERS).filter(|&start| lucky(start)).count() as u64;
+    Ok(Estimate::proportion(successes, ATTACKERS as u64))
 }
 
 fn multiple(of: usize, by: f64) -> usize {

@@ -36,6 +36,7 @@ pub(super) enum Stream {
     Certificate = 12,
     Exploiter = 13,
     Archive = 14,
+    Evidence = 15,
 }
 
 pub(super) struct Stage {

@@ -31,6 +31,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use rusqlite::Connection;
+use serde::de::DeserializeOwned;
 
 pub use manifest::Manifest;
 pub use records::{
@@ -104,16 +105,21 @@ impl RunDir {
         Ok(Self::assemble(path, manifest.clone(), connection, lock))
     }
 
+    /// Whether a run was begun at `path`.
+    pub fn exists(path: &Path) -> bool {
+        path.join(MANIFEST).is_file()
+    }
+
     /// Opens an existing run and clears away what a killed process left half-written.
     ///
     /// # Errors
     /// [`Error::Run`] if it is no run, is damaged, or was written by a newer `grts`;
     /// [`Error::RunInUse`]; [`Error::Setting`] for a faulty `run.toml`.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let manifest_path = path.join(MANIFEST);
-        if !manifest_path.is_file() {
+        if !Self::exists(path) {
             return Err(not_a_run(path));
         }
+        let manifest_path = path.join(MANIFEST);
         let lock = lock::acquire(path).map_err(|error| error.in_run(path))?;
         let text = fs::read_to_string(&manifest_path).map_err(|error| Error::io("read", &manifest_path, error))?;
         let manifest = Manifest::parse(&text, &manifest_path)?;
@@ -143,6 +149,24 @@ impl RunDir {
     pub fn write_summary(&self, summary: &serde_json::Value) -> Result<(), Error> {
         let text = format!("{summary:#}\n");
         files::write_atomic(&self.path.join(SUMMARY), text.as_bytes()).map_err(|error| error.in_run(&self.path))
+    }
+
+    /// `summary.json`; `None` before the end of the run.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be read, [`Error::Run`] if it is not a `T`.
+    pub fn summary<T: DeserializeOwned>(&self) -> Result<Option<T>, Error> {
+        let path = self.path.join(SUMMARY);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("read", &path, error)),
+        };
+        serde_json::from_str(&text).map(Some).map_err(|error| Error::Run {
+            path: self.path.clone(),
+            problem: format!("has a `{SUMMARY}` that this `grts` cannot read ({error})"),
+            hint: format!("write it again: `grts resume {}`", self.path.display()),
+        })
     }
 
     fn database_error(&self, source: rusqlite::Error) -> Error {
