@@ -77,9 +77,10 @@ fn run_units(
 
 /// Optimiser steps, rounds of red's search and rounds of the certificate of a whole run.
 fn planned_steps(scenario: &Scenario) -> usize {
-    let (red, blue, search) = (scenario.red.learning.steps, scenario.blue.learning.steps, scenario.red.search_rounds);
+    let (blue, search) = (scenario.blue.learning.steps, scenario.red.search_rounds);
+    let red = if scenario.method == Method::Heuristic { 0 } else { search + scenario.red.learning.steps };
     let rounds = certificate::rounds(scenario.certify.dialogues).count();
-    scenario.solver.iterations * (search + red + blue) + rounds + 2 * search + 3 * scenario.probe.steps
+    scenario.solver.iterations * (red + blue) + rounds + 2 * search + 3 * scenario.probe.steps
 }
 
 /// The methods are constructors over one loop. All respond in turn, so that they differ in what is named and nothing else.
@@ -94,7 +95,8 @@ fn config(stage: &Stage) -> Config {
         Method::Grts => Config { order, slack: solver.slack, ..Config::grts(solver.iterations, solver.epsilon) },
         Method::FictitiousPlay => Config { order, ..Config::fictitious_play(solver.iterations, solver.epsilon) },
         Method::SelfPlay => Config { order, ..Config::self_play(solver.iterations, solver.epsilon) },
-        Method::SingleAttacker => Config::single_attacker(),
+        // Who attacks is the oracle's business.
+        Method::SingleAttacker | Method::Heuristic => Config::single_attacker(),
     }
 }
 
