@@ -405,6 +405,8 @@ pub enum MethodName {
     SelfPlay,
     /// One attacker with the whole budget, then blue trained on it
     SingleAttacker,
+    /// Attackers that follow a script, then blue trained on them
+    Heuristic,
 }
 
 impl From<MethodName> for Method {
@@ -415,6 +417,7 @@ impl From<MethodName> for Method {
             MethodName::FictitiousPlay => Self::FictitiousPlay,
             MethodName::SelfPlay => Self::SelfPlay,
             MethodName::SingleAttacker => Self::SingleAttacker,
+            MethodName::Heuristic => Self::Heuristic,
         }
     }
 }

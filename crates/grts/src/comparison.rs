@@ -18,6 +18,8 @@ use std::path::Path;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Arm {
+    /// Scripted attackers that learn nothing, and blue against them for the whole budget.
+    Heuristic,
     /// One learned attacker against the untouched blue, then blue against that attacker for the rest of the budget.
     SingleAttacker,
     /// Latest against latest.
@@ -34,12 +36,14 @@ pub enum Arm {
     Grts,
 }
 
-/// Iterations that a compared method may take, as a multiple of the scenario's: the budget of tokens is what ends it.
+/// Iterations that the loop of a compared method may take, as a multiple of the scenario's: the budget of tokens is what ends
+/// it.
 const ITERATIONS: usize = 4;
 
 impl Arm {
     /// All, from the plainest to the whole.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
+        Self::Heuristic,
         Self::SingleAttacker,
         Self::SelfPlay,
         Self::FictitiousPlay,
@@ -52,6 +56,7 @@ impl Arm {
     /// Its name in files and on the command line.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Heuristic => "heuristic",
             Self::SingleAttacker => "single_attacker",
             Self::SelfPlay => "self_play",
             Self::FictitiousPlay => "fictitious_play",
@@ -72,6 +77,7 @@ impl Arm {
     pub fn scenario(self, of: &Scenario) -> Scenario {
         let mut scenario = of.clone();
         scenario.method = match self {
+            Self::Heuristic => Method::Heuristic,
             Self::SingleAttacker => Method::SingleAttacker,
             Self::SelfPlay => Method::SelfPlay,
             Self::FictitiousPlay => Method::FictitiousPlay,
@@ -90,7 +96,9 @@ impl Arm {
             Self::Grts | Self::GrtsWithoutDiversity => {}
             _ => (game.red_team, game.schedule) = (1, Schedule::Relay),
         }
-        scenario.solver.iterations *= ITERATIONS;
+        if !scenario.method.is_one_round() {
+            scenario.solver.iterations *= ITERATIONS;
+        }
         scenario
     }
 }

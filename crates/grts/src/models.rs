@@ -5,8 +5,8 @@
 //! that does not exist and is spelled like an id is asked of the hub, so the error says both.
 
 use crate::error::Error;
-use crate::policy::{Base, seat_path};
-use crate::scenario::Model as Named;
+use crate::policy::{Base, SCRIPT, seat_path};
+use crate::scenario::{Method, Model as Named};
 use crate::store::RunDir;
 use grts_lm::Precision;
 use grts_lm::hub::{self, Hub};
@@ -129,9 +129,12 @@ pub fn of_policy(run: &Path, id: &str) -> Result<(PathBuf, Option<PathBuf>), Err
     if names.iter().any(|known| known == id) {
         return Ok((base, Some(run.policy_path(id))));
     }
-    let problem = match names.iter().any(|name| name.strip_prefix(id).is_some_and(|rest| rest.starts_with('/'))) {
-        true => format!("has a red team `{id}`, which is no single policy"),
-        false => format!("has no policy `{id}`"),
+    let problem = if names.iter().any(|name| name.strip_prefix(id).is_some_and(|rest| rest.starts_with('/'))) {
+        format!("has a red team `{id}`, which is no single policy")
+    } else if id == SCRIPT && run.manifest().scenario.method == Method::Heuristic {
+        format!("has attackers that follow a script, and `{id}` has no model")
+    } else {
+        format!("has no policy `{id}`")
     };
     let known: Vec<String> = names.iter().map(|id| format!("`{id}`")).chain(["`base`".to_owned()]).collect();
     Err(Error::Run { path: run.path().to_owned(), problem, hint: format!("it has {}", known.join(", ")) })

@@ -1,5 +1,6 @@
 //! A policy is an adapter on a frozen base that every policy shares, or a tuple of adapters, one for each seat of the red team;
-//! a voice is a policy inside one dialogue.
+//! a voice is a policy inside one dialogue. One policy has no model at all: a script, which learns nothing and is what red is
+//! without learning.
 //!
 //! A seat hears the whole dialogue as one conversation in which the team is one side, so what it reads does not say who spoke
 //! before. But keys and values belong to the adapter that read the text: every seat reads it for itself, when its turn
@@ -12,6 +13,7 @@ use grts_lm::decode::{Context, Generated};
 use grts_lm::lora::Adapter;
 use grts_lm::text::{Message, Role, Text};
 use grts_lm::weights::Model;
+use rand_chacha::ChaCha8Rng;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -45,19 +47,35 @@ impl Base {
     }
 }
 
-/// A pure strategy of one player: an adapter for each of its seats. Blue has one seat, red as many as its team.
+/// What an attacker says in a dialogue of so many turns, drawn from the generator; it hears nothing.
+pub type Script = fn(usize, &mut ChaCha8Rng) -> Vec<String>;
+
+/// A pure strategy of one player: an adapter for each of its seats, or a script. Blue has one seat, red as many as its team.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// Directory name under `policies/`; `base` for the untouched base.
+    /// Directory name under `policies/`; `base` for the untouched base and `script` for a script, which have none.
     pub id: String,
+    speech: Speech,
+}
+
+/// How a policy comes by what it says.
+#[derive(Debug, Clone)]
+enum Speech {
     /// By seat; none is the base at every seat.
-    adapters: Vec<Arc<Adapter>>,
+    Adapters(Vec<Arc<Adapter>>),
+    /// For the whole side at once, whoever is on.
+    Script(Script),
 }
 
 impl Policy {
     /// The untouched base, for any number of seats.
     pub fn base() -> Self {
-        Self { id: "base".to_owned(), adapters: Vec::new() }
+        Self::team("base", [])
+    }
+
+    /// An attacker that follows `script`.
+    pub fn scripted(script: Script) -> Self {
+        Self { id: SCRIPT.to_owned(), speech: Speech::Script(script) }
     }
 
     /// The adapter of a single seat under its name.
@@ -67,17 +85,32 @@ impl Policy {
 
     /// The adapters of a team's seats, in their order, under one name.
     pub fn team(id: impl Into<String>, adapters: impl IntoIterator<Item = Adapter>) -> Self {
-        Self { id: id.into(), adapters: adapters.into_iter().map(Arc::new).collect() }
+        Self { id: id.into(), speech: Speech::Adapters(adapters.into_iter().map(Arc::new).collect()) }
     }
 
-    /// The adapter that speaks at `seat`; `None` is the base.
+    /// The adapter that speaks at `seat`; `None` is the base, or no model where [`Policy::script`] is some.
     pub fn adapter(&self, seat: usize) -> Option<&Arc<Adapter>> {
-        self.adapters.get(seat)
+        self.adapters().get(seat)
     }
 
-    /// Seats with an adapter; 0 for the base.
+    /// Seats with an adapter; 0 for the base and for a script.
     pub fn num_adapters(&self) -> usize {
-        self.adapters.len()
+        self.adapters().len()
+    }
+
+    /// What it follows, if it is no model.
+    pub fn script(&self) -> Option<Script> {
+        match self.speech {
+            Speech::Script(script) => Some(script),
+            Speech::Adapters(_) => None,
+        }
+    }
+
+    fn adapters(&self) -> &[Arc<Adapter>] {
+        match &self.speech {
+            Speech::Adapters(adapters) => adapters,
+            Speech::Script(_) => &[],
+        }
     }
 
     /// Reads what [`Policy::save`] wrote for `seats` seats.
@@ -102,16 +135,19 @@ impl Policy {
         let write = |adapter: &Adapter, to: &Path| {
             adapter.save(to, base.model.config(), "grts/meridian-base").map_err(|e| Error::engine(&e))
         };
-        if let [adapter] = &self.adapters[..] {
+        if let [adapter] = self.adapters() {
             return write(adapter, directory);
         }
-        self.adapters.iter().enumerate().try_for_each(|(seat, adapter)| {
+        self.adapters().iter().enumerate().try_for_each(|(seat, adapter)| {
             let to = seat_path(directory, seat);
             std::fs::create_dir(&to).map_err(|e| Error::io("create", &to, e))?;
             write(adapter, &to)
         })
     }
 }
+
+/// Id of a policy that follows a script.
+pub(crate) const SCRIPT: &str = "script";
 
 /// Where the adapter of a team's `seat` lies inside the directory of its tuple.
 pub(crate) fn seat_path(directory: &Path, seat: usize) -> PathBuf {
@@ -177,6 +213,18 @@ impl<'a> Voice<'a> {
         let content = self.base.text.decode(&generated.tokens).map_err(|e| Error::engine(&e))?;
         self.messages.push(Message { role: Role::Assistant, content: content.clone() });
         Ok(content)
+    }
+
+    /// Records what a script says as if a model had said it, so that it can be asked how likely it was. No context takes it in.
+    pub(crate) fn recite(&mut self, content: &str) -> Result<(), Error> {
+        let own = self.messages.len();
+        self.messages.push(Message { role: Role::Assistant, content: content.to_owned() });
+        let start = self.tokens.len();
+        self.tokens.extend(self.base.text.encode(content).map_err(|e| Error::engine(&e))?);
+        let closing = self.base.text.encode_continuation(&self.messages, own).map_err(|e| Error::engine(&e))?;
+        self.tokens.extend(closing.first().filter(|t| self.base.model.stop().contains(t)));
+        self.spoken.push(start..self.tokens.len());
+        Ok(())
     }
 
     pub(crate) fn into_view(self) -> View {

@@ -6,12 +6,16 @@
 
 use crate::error::Error;
 use crate::judge::{Exchange, Judge};
-use crate::policy::{Base, Policy, View, Voice};
+use crate::policy::{Base, Policy, Script, View, Voice};
 use grts_game::rules::{Aggregator, Rules};
 use grts_game::stream::StreamKey;
 use grts_lm::decode::{Generated, GenerationConfig, Row};
 use rayon::prelude::{IntoParallelRefIterator, IntoParallelRefMutIterator, ParallelIterator};
+use std::borrow::Cow;
 use std::collections::HashMap;
+
+/// The turn of a dialogue's stream from which a script is drawn.
+const SCRIPT: u32 = u32::MAX - 2;
 
 /// Dialogues of each policy and batch that the swap audit looks at.
 const AUDITED: usize = 2;
@@ -22,10 +26,31 @@ const CONCURRENT: usize = 256;
 /// Who speaks for red.
 #[derive(Clone, Copy)]
 pub enum Attacker<'a> {
-    /// A learned policy.
+    /// A policy.
     Policy(&'a Policy),
     /// Fixed user turns; the dialogue ends with them.
     Script(&'a [String]),
+}
+
+impl<'a> Attacker<'a> {
+    /// The policy whose model speaks; `None` where nothing is sampled.
+    fn model(self) -> Option<&'a Policy> {
+        match self {
+            Self::Policy(policy) if policy.script().is_none() => Some(policy),
+            Self::Policy(_) | Self::Script(_) => None,
+        }
+    }
+
+    /// Its user turns in the dialogue `key` of `turns` turns, where they are known beforehand.
+    fn script(self, turns: usize, key: StreamKey) -> Option<Cow<'a, [String]>> {
+        match self {
+            Self::Script(script) => Some(Cow::Borrowed(script)),
+            Self::Policy(policy) => {
+                let draw = |script: Script| script(turns, &mut StreamKey { turn: SCRIPT, ..key }.rng());
+                policy.script().map(draw).map(Cow::Owned)
+            }
+        }
+    }
 }
 
 /// One dialogue to be played.
@@ -116,7 +141,7 @@ pub struct Episode {
     pub turns: Vec<Turn>,
     /// u_R; `None` when no aggregate is defined.
     pub returns: Option<f64>,
-    /// The dialogue as red's model saw it (empty for a script).
+    /// The dialogue as red's model saw it, or would have seen it where its policy is a script; empty for an [`Attacker::Script`].
     pub red: View,
     /// The dialogue as blue's model saw it.
     pub blue: View,
@@ -154,6 +179,8 @@ struct Live<'a> {
     pairing: &'a Pairing<'a>,
     /// Red's seat in each turn.
     speakers: Vec<usize>,
+    /// What red says in each turn, if no model speaks for it.
+    script: Option<Cow<'a, [String]>>,
     red: Voice<'a>,
     blue: Voice<'a>,
     turns: Vec<Turn>,
@@ -179,10 +206,7 @@ impl Table<'_> {
 
     /// A seat without an adapter would speak as the base, and nobody would notice.
     fn check_seats(&self, pairing: &Pairing<'_>) -> Result<(), Error> {
-        let red = match pairing.red {
-            Attacker::Policy(policy) => Some((policy, self.rules.team().seats())),
-            Attacker::Script(_) => None,
-        };
+        let red = pairing.red.model().map(|policy| (policy, self.rules.team().seats()));
         let wrong = |(policy, seats): &(&Policy, usize)| ![0, *seats].contains(&policy.num_adapters());
         match red.into_iter().chain([(pairing.blue, 1)]).find(wrong) {
             None => Ok(()),
@@ -200,10 +224,7 @@ impl Table<'_> {
         let mut seen: HashMap<(Speaker, &str), usize> = HashMap::new();
         let mut samples = Vec::new();
         for (pairing, episode) in pairings.iter().zip(episodes) {
-            let red = match pairing.red {
-                Attacker::Policy(policy) => Some(policy),
-                Attacker::Script(_) => None,
-            };
+            let red = pairing.red.model();
             let seats = red.into_iter().flat_map(|policy| (0..self.rules.team().seats()).map(move |s| (policy, s)));
             let reds = seats.map(|(policy, seat)| (policy, Speaker::Red(seat)));
             for (policy, speaker) in reds.chain([(pairing.blue, Speaker::Blue)]) {
@@ -234,38 +255,23 @@ impl Table<'_> {
         let team = self.rules.team();
         let speakers = team.speakers(self.rules.turns(), pairing.key);
         let (red, blue) = (Voice::new(self.base, team.seats()), Voice::new(self.base, 1));
-        Live { pairing, speakers, red, blue, turns: Vec::new(), asked, over: false }
+        let script = pairing.red.script(self.rules.turns(), pairing.key);
+        Live { pairing, speakers, script, red, blue, turns: Vec::new(), asked, over: false }
     }
 
     fn red_speaks(&self, live: &mut [Live<'_>], turn: usize) -> Result<(), Error> {
-        let mut scripted = Vec::new();
-        let mut sampled: Vec<&mut Live<'_>> = Vec::new();
-        for dialogue in live.iter_mut().filter(|d| !d.over) {
-            match dialogue.pairing.red {
-                Attacker::Script(_) => scripted.push(dialogue),
-                Attacker::Policy(_) => sampled.push(dialogue),
-            }
-        }
-        for dialogue in scripted {
-            let Attacker::Script(script) = dialogue.pairing.red else { continue };
-            match script.get(turn) {
-                Some(text) => dialogue.asked = Utterance { text: text.clone(), logprobs: Vec::new() },
-                None => dialogue.over = true,
-            }
-        }
+        let open = live.iter_mut().filter(|d| !d.over);
+        let (mut scripted, mut sampled): (Vec<_>, Vec<_>) = open.partition(|d| d.script.is_some());
+        scripted.par_iter_mut().try_for_each(|dialogue| dialogue.recite(turn, self.opening))?;
         // Rows of one adapter lie together.
         sampled.sort_by_key(|dialogue| dialogue.speakers[turn]);
-        // Red hears the opening first, later blue's last reply.
         sampled.par_iter_mut().try_for_each(|dialogue| {
-            let heard = dialogue.turns.last().map_or(self.opening, |t| t.blue.text.as_str()).to_owned();
+            let heard = dialogue.heard(self.opening).to_owned();
             dialogue.red.hear(&heard)
         })?;
         let rows = sampled.iter_mut().map(|d| {
             let Live { pairing, speakers, red, .. } = &mut **d;
-            let adapter = match pairing.red {
-                Attacker::Policy(policy) => policy.adapter(speakers[turn]),
-                Attacker::Script(_) => None,
-            };
+            let adapter = pairing.red.model().and_then(|policy| policy.adapter(speakers[turn]));
             Row { context: red.context(speakers[turn]), adapter, rng: stream(pairing.key, turn, 0) }
         });
         let said = self.generate(rows.collect(), self.red_generation)?;
@@ -315,10 +321,27 @@ impl Table<'_> {
 
 impl Live<'_> {
     fn seat(&self, turn: usize) -> usize {
-        match self.pairing.red {
-            Attacker::Policy(_) => self.speakers[turn],
-            Attacker::Script(_) => 0,
+        if self.script.is_some() { 0 } else { self.speakers[turn] }
+    }
+
+    /// What red hears before it speaks: the opening, later blue's last reply.
+    fn heard<'t>(&'t self, opening: &'t str) -> &'t str {
+        self.turns.last().map_or(opening, |t| t.blue.text.as_str())
+    }
+
+    /// Says the next turn of the script, or ends the dialogue with it.
+    fn recite(&mut self, turn: usize, opening: &str) -> Result<(), Error> {
+        let Some(text) = self.script.as_ref().and_then(|script| script.get(turn)).cloned() else {
+            self.over = true;
+            return Ok(());
+        };
+        if let Attacker::Policy(_) = self.pairing.red {
+            let heard = self.heard(opening).to_owned();
+            self.red.hear(&heard)?;
+            self.red.recite(&text)?;
         }
+        self.asked = Utterance { text, logprobs: Vec::new() };
+        Ok(())
     }
 }
 

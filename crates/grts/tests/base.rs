@@ -4,6 +4,7 @@
 
 use grts::judge::SealedWordJudge;
 use grts::measure::{self, Counts, Request, Wanted};
+use grts::oracle;
 use grts::policy::{Base, Policy};
 use grts::rollout::{Attacker, Episode, Pairing, Table};
 use grts::world::{Form, GridCase, MERIDIAN_SEED, NUM_DEPARTMENTS, OPENING, Split, World};
@@ -127,6 +128,38 @@ fn as_red_it_asks_in_form_and_blue_never_sees_the_opening() {
         assert!(!office.base.text.decode(&episode.blue.tokens).unwrap().contains(OPENING));
         assert!(office.base.text.decode(&episode.red.tokens).unwrap().contains(OPENING));
     }
+}
+
+/// A script is a policy to everything that plays: drawn from its dialogue's stream, read as it was said, as likely as the
+/// base's own speech, and unsampled.
+#[test]
+fn a_scripted_attacker_speaks_in_its_dialogue_as_a_policy_does() {
+    let office = Office::open();
+    let (script, untouched) = (Policy::scripted(World::script), Policy::base());
+    let play = |red| -> Vec<Episode> {
+        let pairing =
+            |i| Pairing { red: Attacker::Policy(red), blue: &untouched, key: StreamKey { episode: i, ..key(7) } };
+        office.table().play(&(0..96).map(pairing).collect::<Vec<_>>()).unwrap()
+    };
+    let episodes = play(&script);
+    assert_eq!(episodes, play(&script));
+    for (i, episode) in episodes.iter().enumerate() {
+        let heard = office.base.text.decode(&episode.red.tokens).unwrap();
+        let drawn = World::script(2, &mut StreamKey { episode: i as u32, turn: u32::MAX - 2, ..key(7) }.rng());
+        for ((turn, range), drawn) in episode.turns.iter().zip(&episode.red.spoken).zip(&drawn) {
+            assert!((&turn.red.text, turn.seat, turn.red.logprobs.len()) == (drawn, 0, 0), "{turn:?}");
+            let own = &episode.red.tokens[range.clone()];
+            assert_eq!(&office.base.text.decode(own).unwrap(), drawn);
+            assert!(office.base.model.stop().contains(own.last().unwrap()));
+        }
+        for turn in &episode.turns[..episode.turns.len() - 1] {
+            assert!(heard.contains(&turn.blue.text), "{heard}");
+        }
+    }
+    let fluency = |episodes: &[Episode]| oracle::fluency(&office.base, episodes, 1).unwrap()[0];
+    let [scripted, own] = [fluency(&episodes), fluency(&play(&untouched))];
+    println!("nats per token of a script {scripted:?}, of the base {own:?}");
+    assert!((scripted.mean - own.mean).abs() < 0.1, "{scripted:?} {own:?}");
 }
 
 #[test]

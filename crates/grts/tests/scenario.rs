@@ -150,7 +150,7 @@ fn bad_values_name_key_value_line_and_range() {
         ("[base]\nmodel = ''", "line 2: `[base] model` is `''`; it must not be empty"),
         (
             "method = 'psor'",
-            "line 1: `method` is `'psor'`; it must be one of `psro`, `grts`, `fictitious_play`, `self_play`, `single_attacker`",
+            "line 1: `method` is `'psor'`; it must be one of `psro`, `grts`, `fictitious_play`, `self_play`, `single_attacker`, `heuristic`",
         ),
         ("[game]\naggregator = 1", "line 2: `[game] aggregator` is `1`, of type integer; it must be a string"),
         (

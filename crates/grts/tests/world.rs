@@ -343,6 +343,34 @@ fn replies_follow_the_tables() {
     }
 }
 
+/// Texts of the training split that `utterance` has.
+fn trained(utterance: Utterance) -> BTreeSet<String> {
+    utterance.paraphrases(Split::Train).collect()
+}
+
+#[test]
+fn a_script_stays_in_its_cell_spreads_evenly_and_knows_training_paraphrases_only() {
+    let (world, mut rng) = (world(), rng(14));
+    let (mut cells, mut set_ups, mut chances) = (vec![0; NUM_CELLS], 0, 0);
+    let train: HashMap<Utterance, BTreeSet<String>> = Utterance::all().map(|u| (u, trained(u))).collect();
+    for turns in [1, 2, 3].repeat(8_000) {
+        let said = World::script(turns, &mut rng);
+        let classified: Vec<Utterance> = said.iter().map(|text| world.classify(text).unwrap()).collect();
+        assert!(said.iter().zip(&classified).all(|(text, utterance)| train[utterance].contains(text)), "{said:?}");
+        let Some(&Utterance::Ask(cell)) = classified.last() else { panic!("{said:?} ends without an ask") };
+        let prepared = classified[0] == Utterance::SetUp(cell);
+        let asks = classified.iter().filter(|utterance| **utterance == Utterance::Ask(cell)).count();
+        assert_eq!((said.len(), asks), (turns, turns - usize::from(prepared)), "{said:?}");
+        cells[cell.index()] += 1;
+        chances += usize::from(turns > 1 && cell.form.has_set_up());
+        set_ups += usize::from(prepared);
+    }
+    assert_share(set_ups, chances, 0.5, 4.0);
+    for count in &cells {
+        assert_share(*count, 24_000, 1.0 / NUM_CELLS as f64, 4.5);
+    }
+}
+
 #[test]
 fn attackers_spread_evenly_and_set_up_as_often_as_told() {
     let world = world();

@@ -136,6 +136,41 @@ fn a_red_team_goes_all_the_way() {
     assert_eq!(spoken.code, Some(0), "{}", spoken.stderr);
 }
 
+/// Attackers that follow a script: a row of the meta-game, a policy to every command, and no model to hand over.
+#[test]
+fn scripted_attackers_are_a_policy_without_a_model() {
+    let desk = Desk::new();
+    desk.write(
+        "script.toml",
+        &format!("method = 'heuristic'\n{}", TINY.replace("turns = 1", "turns = 2\nh_min = 0.02")),
+    );
+    let solve = |run| {
+        let solved = desk.grts(&["solve", "script.toml", "--run-dir", run, "--json"]);
+        assert_eq!(solved.code, Some(0), "{}", solved.stderr);
+        let mut summary: Value = serde_json::from_str(&solved.stdout).unwrap();
+        summary.as_object_mut().unwrap().remove("seconds");
+        (summary, solved.stdout)
+    };
+    let (summary, printed) = solve("run");
+    assert_eq!((&summary["red"]["population"], &summary["red"]["support"]), (&Value::from(2), &Value::from(1)));
+    assert_eq!(solve("again").0, summary);
+    assert_eq!(desk.grts(&["resume", "run", "--json"]).stdout, printed);
+
+    let exported = desk.grts(&["export", "run", "--meta-game", "game.npz"]);
+    assert_eq!(exported.code, Some(0), "{}", exported.stderr);
+    let [reds, _] = grts::exchange::read(&desk.path("game.npz")).unwrap().names.unwrap();
+    assert_eq!(reds, ["base", "script"]);
+    for command in [&["eval", "run", "--dialogues", "8"][..], &["probe", "run", "--against", "red", "--dialogues", "8"]]
+    {
+        let said = desk.grts(command);
+        assert_eq!(said.code, Some(0), "{}", said.stderr);
+    }
+    let said = desk.refusal(&["export", "run", "--policy", "script", "--merged", "--out", "out"]);
+    let expected =
+        "error: run directory `run` has attackers that follow a script, and `script` has no model\nhint: it has ";
+    assert!(said.starts_with(expected), "{said}");
+}
+
 /// The method `grts`, and a sentence encoder as its semantic space; a directory without one is refused before anything runs.
 #[test]
 fn red_is_rewarded_for_being_different_in_the_space_of_an_encoder() {

@@ -26,7 +26,7 @@ fn wrong_arguments_are_refused_with_exit_code_2() {
         (
             &["solve", "--method", "psor"],
             "error: invalid value 'psor' for '--method <M>'\n  \
-             [possible values: psro, grts, fictitious_play, self_play, single_attacker]",
+             [possible values: psro, grts, fictitious_play, self_play, single_attacker, heuristic]",
         ),
         (&["resume"], "error: the following required arguments were not provided:\n  <RUN>"),
         (

@@ -73,8 +73,8 @@ const RANGES: &[(&[&str], &str, Range)] = &[
 ];
 
 /// In the order in which messages list them.
-const METHODS: [Method; 5] =
-    [Method::Psro, Method::Grts, Method::FictitiousPlay, Method::SelfPlay, Method::SingleAttacker];
+const METHODS: [Method; 6] =
+    [Method::Psro, Method::Grts, Method::FictitiousPlay, Method::SelfPlay, Method::SingleAttacker, Method::Heuristic];
 const DIVERSITIES: [RedDiversity; 3] = [RedDiversity::Novelty, RedDiversity::LogDet, RedDiversity::PolicySpace];
 const AGGREGATORS: [Aggregator; 4] = [Aggregator::Max, Aggregator::Mean, Aggregator::Sum, Aggregator::Last];
 const ALLOCATIONS: [Allocation; 2] = [Allocation::Adaptive, Allocation::Uniform];

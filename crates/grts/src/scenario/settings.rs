@@ -26,6 +26,16 @@ pub enum Method {
     SelfPlay,
     /// One attacker trained against the fixed base, then blue trained on it.
     SingleAttacker,
+    /// Attackers that follow a script and learn nothing, then blue trained on them.
+    Heuristic,
+}
+
+impl Method {
+    /// Whether red's one response is frozen and blue trained on it alone: with the budget of all iterations at once, or round by
+    /// round until a counted budget is spent.
+    pub fn is_one_round(self) -> bool {
+        matches!(self, Self::SingleAttacker | Self::Heuristic)
+    }
 }
 
 /// What red is rewarded for under [`Method::Grts`].

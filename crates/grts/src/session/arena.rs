@@ -108,7 +108,11 @@ impl<'a, 'd> Players<'a, 'd> {
         Ok(Self { stage, desk, helpfulness: None, initial_open: None })
     }
 
+    /// Writes its adapters; a script has none.
     fn save(&self, policy: &Policy) -> Result<(), Error> {
+        if policy.script().is_some() {
+            return Ok(());
+        }
         self.desk.borrow().run.save_policy(&policy.id, |directory| policy.save(directory, &self.stage.base))
     }
 
@@ -146,10 +150,8 @@ impl<'a, 'd> Players<'a, 'd> {
 
     /// Red's responses to other methods that one response to this method stands for: one frozen attacker gets them all at once.
     fn at_once(&self) -> usize {
-        match self.stage.scenario.method {
-            Method::SingleAttacker => self.stage.scenario.solver.iterations,
-            _ => 1,
-        }
+        let scenario = &self.stage.scenario;
+        if scenario.method.is_one_round() { scenario.solver.iterations } else { 1 }
     }
 
     /// Blue's: all at once too, unless a budget ends its training, round by round.
@@ -187,13 +189,31 @@ impl<'a, 'd> Players<'a, 'd> {
                 desk.note(&format!("{}: collapsed at {why}; its last good adapter is kept", task.unit));
                 desk.skip(task.learning.steps - log.returns.len());
             }
-            let policy = Policy::team(task.id(), adapters);
-            let episodes = self.dialogues(&[(&policy, 1.0)], task.opponents, task.dialogues, task.measurement)?;
-            let rejected = halting(&fluency(&self.stage.base, &episodes, policy.num_adapters())?, red.fluency_floor);
-            let mut cost = Cost::of(&episodes);
-            cost.add(Cost { dialogues: log.dialogues, tokens: log.tokens });
-            Ok((Candidate { policy, log, rejected, cost }, episodes))
+            self.measured_red(task, Policy::team(task.id(), adapters), log)
         })
+    }
+
+    /// The script as red's response: nothing is learnt, all else is as for a response that was trained.
+    fn scripted_red(&self, task: &Assignment<'_>) -> Result<(Trained, Policy), Error> {
+        self.respond(task, self.stage.rules.team().seats(), || {
+            self.measured_red(task, self.stage.script.clone(), TrainingLog::default())
+        })
+    }
+
+    /// A response of red's with the dialogues that measure its return and its fluency.
+    fn measured_red(
+        &self,
+        task: &Assignment<'_>,
+        policy: Policy,
+        log: TrainingLog,
+    ) -> Result<(Candidate, Vec<Episode>), Error> {
+        let episodes = self.dialogues(&[(&policy, 1.0)], task.opponents, task.dialogues, task.measurement)?;
+        let seats = policy.num_adapters().max(1);
+        let floor = self.stage.scenario.red.fluency_floor;
+        let rejected = halting(&fluency(&self.stage.base, &episodes, seats)?, floor);
+        let mut cost = Cost::of(&episodes);
+        cost.add(Cost { dialogues: log.dialogues, tokens: log.tokens });
+        Ok((Candidate { policy, log, rejected, cost }, episodes))
     }
 
     /// Blue's response from `start`, trained against `practice` or from the store, as it was measured.
@@ -286,7 +306,7 @@ impl<'a, 'd> Players<'a, 'd> {
     /// so that what was closed once is not forgotten, and the untrained one as often as all of them, so that what nobody
     /// found yet stays in sight. A single frozen attacker stays alone.
     fn with_exploration<'p>(&'p self, mixture: &[(&'p Policy, f64)], reds: &'p [Policy]) -> Vec<(&'p Policy, f64)> {
-        if matches!(self.stage.scenario.method, Method::SingleAttacker) {
+        if self.stage.scenario.method.is_one_round() {
             return mixture.to_vec();
         }
         let share = self.stage.scenario.blue.exploration;
@@ -590,7 +610,7 @@ impl BestResponseOracle<Policy, Policy> for Players<'_, '_> {
 
     fn respond_red(&mut self, state: &State<'_, Policy, Policy>) -> Result<Response<Policy>, Error> {
         let i = state.iteration;
-        if i > 0 && self.stage.scenario.method == Method::SingleAttacker {
+        if i > 0 && self.stage.scenario.method.is_one_round() {
             let of = state.reds.len() - 1;
             let (policy, verdict) = (state.reds[of].clone(), Verdict::Duplicate { of });
             return Ok(Response { policy, gain: Estimate::exact(0.0), verdict });
@@ -609,7 +629,10 @@ impl BestResponseOracle<Policy, Policy> for Players<'_, '_> {
             },
         });
         let task = self.task(unit, learning, &blues, i, [Stream::TrainRed, Stream::Gate]);
-        let (trained, policy) = self.train_red(&task, diversity.as_ref())?;
+        let (trained, policy) = match self.stage.scenario.method {
+            Method::Heuristic => self.scripted_red(&task)?,
+            _ => self.train_red(&task, diversity.as_ref())?,
+        };
         let value = state.game.mixture_value(&state.equilibrium.row, &state.equilibrium.col);
         let gain = Estimate::weighted(&[(1.0, trained.returns), (-1.0, value)]);
         Ok(Response { policy, gain, verdict: verdict(trained.rejected) })

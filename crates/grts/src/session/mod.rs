@@ -79,12 +79,10 @@ fn run_units(
 }
 
 fn planned_steps(scenario: &Scenario) -> Steps {
-    let (red, blue, search) = (scenario.red.learning.steps, scenario.blue.learning.steps, scenario.red.search_rounds);
+    let (blue, search) = (scenario.blue.learning.steps, scenario.red.search_rounds);
+    let red = if scenario.method == Method::Heuristic { 0 } else { search + scenario.red.learning.steps };
     let rounds = certificate::rounds(scenario.certify.dialogues).count();
-    Steps {
-        inside: scenario.solver.iterations * (search + red + blue),
-        after: rounds + 2 * search + 3 * scenario.probe.steps,
-    }
+    Steps { inside: scenario.solver.iterations * (red + blue), after: rounds + 2 * search + 3 * scenario.probe.steps }
 }
 
 /// The methods are constructors over one loop. All respond in turn, so that they differ in what is named and nothing else.
@@ -99,10 +97,11 @@ fn config(stage: &Stage) -> Config {
         Method::Grts => Config { order, slack: solver.slack, ..Config::grts(solver.iterations, solver.epsilon) },
         Method::FictitiousPlay => Config { order, ..Config::fictitious_play(solver.iterations, solver.epsilon) },
         Method::SelfPlay => Config { order, ..Config::self_play(solver.iterations, solver.epsilon) },
-        Method::SingleAttacker if stage.scenario.budget.is_counted() => {
-            Config { iterations: usize::MAX, ..Config::single_attacker() }
+        // Who attacks is the oracle's business. Blue trains on it at once, or round by round until the budget is spent.
+        Method::SingleAttacker | Method::Heuristic => {
+            let rounds = if stage.scenario.budget.is_counted() { usize::MAX } else { 1 };
+            Config { iterations: rounds, ..Config::single_attacker() }
         }
-        Method::SingleAttacker => Config::single_attacker(),
     }
 }
 

@@ -50,6 +50,8 @@ pub(super) struct Stage {
     pub(super) red_generation: GenerationConfig,
     pub(super) blue_generation: GenerationConfig,
     pub(super) untouched: Policy,
+    /// The attacker that does not learn.
+    pub(super) script: Policy,
     pub(super) reference_value: f64,
 }
 
@@ -76,7 +78,7 @@ impl Stage {
         let (red_generation, blue_generation) =
             (generation(&scenario.red.learning), generation(&scenario.blue.learning));
         let name = format!("{}-{}", scenario.name, scenario.fingerprint()?);
-        let (untouched, reference_value) = (Policy::base(), twin.value);
+        let (untouched, script, reference_value) = (Policy::base(), Policy::scripted(World::script), twin.value);
         Ok(Self {
             name,
             scenario,
@@ -87,6 +89,7 @@ impl Stage {
             red_generation,
             blue_generation,
             untouched,
+            script,
             reference_value,
         })
     }
@@ -110,10 +113,11 @@ impl Stage {
         SemanticSpace::new(embedder, &scripted.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
-    /// A policy of a run by its name, with its seats; `base` is the untouched base.
+    /// A policy of a run by its name, with its seats; `base` is the untouched base, `script` the attacker that does not learn.
     pub(super) fn policy(&self, run: &RunDir, id: &str, seats: usize) -> Result<Policy, Error> {
         match id {
             id if id == self.untouched.id => Ok(self.untouched.clone()),
+            id if id == self.script.id => Ok(self.script.clone()),
             id => Policy::load(id, &run.policy_path(id), seats, &self.base),
         }
     }

@@ -15,6 +15,7 @@ mod draw;
 mod forms;
 mod grid;
 mod replies;
+mod script;
 mod tables;
 mod text;
 
