@@ -6,6 +6,7 @@
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use grts::comparison::Arm;
 use grts::models::{Device, Dtype};
 use grts::scenario::Method;
 use grts_game::MetaSolver;
@@ -46,6 +47,8 @@ pub enum Command {
     Eval(Eval),
     /// Attack or defend against a finished run with fresh learners that never saw it
     Probe(Probe),
+    /// Play one game by several methods at an equal budget and measure all of them alike
+    Compare(Compare),
     /// Continue a text with a model or adapter, to try it by hand
     Generate(Generate),
     /// Write a model with an adapter merged in, or the payoffs of a run, for other programs
@@ -167,6 +170,52 @@ pub struct Probe {
     #[arg(long, value_name = "DEVICE", default_value_t)]
     pub device: Device,
     /// Print one JSON object instead of the table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `grts compare`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  grts compare                                            eight methods, three seeds: about two hours on two cores
+  grts compare --methods psro,grts --seeds 1 --quick      the same questions, small, in some minutes
+  grts compare --methods psro,grts --h-min 0.05,0.15,0.3  exploitability against helpfulness
+Every method may spend the same tokens on play and training. Then each blue meets fresh attackers, scripted ones, and the
+worst attackers that any method found. The directory holds ordinary runs, `comparison.json`, and `runs` and `cross-play` as
+.csv and .parquet. The same command goes on after Ctrl-C, and adds methods or seeds to what is there.")]
+pub struct Compare {
+    /// Scenario file; its `[budget]` bounds every method, and keys that it leaves out are those of `grts solve`
+    #[arg(value_name = "SCENARIO.toml")]
+    pub scenario: Option<PathBuf>,
+    /// Directory of the comparison, made if it is missing
+    #[arg(long, value_name = "DIR", default_value = "comparison")]
+    pub dir: PathBuf,
+    /// Methods, with commas between
+    #[arg(long, value_name = "M", value_delimiter = ',', value_parser = arm_names(), default_values_t = Arm::ALL.map(Arm::name).map(str::to_owned))]
+    pub methods: Vec<String>,
+    /// Seeds: the scenario's and those that follow it
+    #[arg(long, value_name = "K", default_value_t = 3, value_parser = value_parser!(u64).range(1..=1000))]
+    pub seeds: u64,
+    /// Shares of look-alike requests that blue must serve, with commas between; the scenario's without it
+    #[arg(long, value_name = "H", value_delimiter = ',', value_parser = share)]
+    pub h_min: Vec<f64>,
+    /// Tokens that a method may spend on play and training, in place of the scenario's
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=LARGEST_SEED))]
+    pub tokens: Option<u64>,
+    /// Fresh attackers trained against each blue
+    #[arg(long, value_name = "K", default_value_t = 2, value_parser = value_parser!(u64).range(1..=1000))]
+    pub exploiters: u64,
+    /// Budget of each: so many times the steps and searched dialogues of the methods' own responses
+    #[arg(long, value_name = "B", default_value_t = 2.0, value_parser = budget)]
+    pub exploiter_budget: f64,
+    /// Cut every budget: the same comparison with less play and wider intervals
+    #[arg(long)]
+    pub quick: bool,
+    /// Where models compute: `cpu`, `cuda` or `cuda:N`
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: Device,
+    /// Print one JSON object (`comparison.json`) instead of the tables
     #[arg(long)]
     pub json: bool,
 }
@@ -338,6 +387,15 @@ pub struct Nash {
 
 fn solver_names() -> PossibleValuesParser {
     PossibleValuesParser::new(MetaSolver::ALL.map(MetaSolver::name))
+}
+
+fn arm_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(Arm::ALL.map(Arm::name))
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|share| (0.0..1.0).contains(share));
+    number.ok_or_else(|| "a number from 0 to below 1 is needed".to_owned())
 }
 
 fn temperature(text: &str) -> Result<f32, String> {

@@ -6,6 +6,7 @@
 
 mod args;
 mod bench;
+mod compare;
 mod defect;
 mod eval;
 mod export;
@@ -39,6 +40,7 @@ fn obey(command: &Command) -> u8 {
         Command::Resume(arguments) => resume::run(arguments),
         Command::Eval(arguments) => eval::run(arguments),
         Command::Probe(arguments) => probe::run(arguments),
+        Command::Compare(arguments) => compare::run(arguments),
         Command::Generate(arguments) => generate::run(arguments),
         Command::Export(arguments) => export::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),

@@ -51,7 +51,8 @@ fn settings(arguments: &Solve) -> Result<Scenario, Error> {
     Ok(scenario)
 }
 
-fn read(path: &Path) -> Result<String, Error> {
+/// The text of a scenario file.
+pub fn read(path: &Path) -> Result<String, Error> {
     fs::read_to_string(path).map_err(|error| match error.kind() {
         io::ErrorKind::InvalidData => Error::Setting {
             file: path.to_owned(),

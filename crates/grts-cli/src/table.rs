@@ -4,6 +4,10 @@
 //! says that it is a lower bound. Shares are fractions, as in the scenario and in JSON, so that a value can be compared
 //! with `h_min` by eye. The table leaves out sample sizes; `--json` has everything.
 
+mod compared;
+
+pub use compared::of_comparison;
+
 use grts::semantic::SMALLEST_BLEU;
 use grts::session::{CellReport, Diversity, Evaluation, ProbeReport};
 use grts::summary::{BlueReport, Outcome, Summary};

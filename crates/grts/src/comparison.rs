@@ -187,7 +187,8 @@ pub struct RedEvidence {
     pub vendi: Estimate,
     /// Self-BLEU of its attacks, n-grams up to 4.
     pub self_bleu: Estimate,
-    /// Of the cells that truly leak in the untouched base, the share in which the whole population succeeded.
+    /// Of the cells that truly leak in the untouched base, the share in which the policies of the population succeeded; the
+    /// untouched base, which is one of them, is left out.
     pub coverage: Estimate,
     /// Mean log-probability of its utterances under the base, nats per token; of the least fluent seat.
     pub fluency: Estimate,

@@ -1,5 +1,6 @@
 //! The binary as a user meets it: what is typed, and then exit code, stdout, stderr, and what became of the files.
 
+mod compare;
 mod export;
 mod geometry;
 mod inputs;

@@ -30,6 +30,9 @@ use document::Document;
 /// The built-in scenario, which is also the table of defaults.
 const BUILTIN: &str = include_str!("../../../../assets/meridian/scenario.toml");
 
+/// What of it differs where methods are compared.
+const COMPARED: &str = include_str!("../../../../assets/meridian/compare.toml");
+
 /// Everything that decides a run. Each field is a section or a top-level key of the file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scenario {
@@ -82,6 +85,14 @@ impl Scenario {
     /// [`Error::Setting`] if the shipped file is damaged, which the tests exclude.
     pub fn builtin() -> Result<Self, Error> {
         Self::parse(BUILTIN, Path::new("assets/meridian/scenario.toml"))
+    }
+
+    /// The built-in world with responses and a budget small enough that many methods can be compared.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if the shipped file is damaged, which the tests exclude.
+    pub fn compared() -> Result<Self, Error> {
+        Self::parse(COMPARED, Path::new("assets/meridian/compare.toml"))
     }
 
     /// Validates the section `inside` of a larger text, as [`Scenario::parse`] does a whole one.

@@ -111,10 +111,8 @@ impl Contest<'_> {
 
     fn cross(&mut self, trials: &[Trial]) -> Result<Vec<CrossPlay>, Error> {
         let device = self.settings.device;
-        let attackers: Vec<Attackers> = trials
-            .iter()
-            .map(|trial| Attackers::of(&self.open(trial)?, trial, device))
-            .collect::<Result<_, _>>()?;
+        let attackers: Vec<Attackers> =
+            trials.iter().map(|trial| Attackers::of(&self.open(trial)?, trial, device)).collect::<Result<_, _>>()?;
         let mut pairs = Vec::new();
         for trial in trials {
             let run_dir = self.open(trial)?;
