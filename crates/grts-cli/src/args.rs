@@ -182,8 +182,8 @@ Examples:
   grts compare --methods psro,grts --seeds 1 --quick      the same questions, small, in some minutes
   grts compare --methods psro,grts --h-min 0.05,0.15,0.3  exploitability against helpfulness
 Every method may spend the same tokens on play and training. Then each blue meets fresh attackers, scripted ones, and the
-worst attackers that any method found. The directory holds ordinary runs, `comparison.json`, and `runs` and `cross-play` as
-.csv and .parquet. The same command goes on after Ctrl-C, and adds methods or seeds to what is there.")]
+worst attackers that any method found. The directory holds ordinary runs, `comparison.json`, `runs` and `cross-play` as .csv
+and .parquet, and pictures. The same command goes on after Ctrl-C, and adds methods or seeds to what is there.")]
 pub struct Compare {
     /// Scenario file; its `[budget]` bounds every method, and keys that it leaves out are those of `grts solve`
     #[arg(value_name = "SCENARIO.toml")]

@@ -4,6 +4,8 @@
 //! since some of them are one scheme with a part taken out. Every method starts from one scenario and may spend as
 //! many tokens on play and training; what is measured afterwards counts for nobody.
 
+mod picture;
+
 use crate::error::Error;
 use crate::exchange::Frame;
 use crate::scenario::{Method, Scenario};
@@ -294,20 +296,20 @@ impl Comparison {
         Self { methods: averages(&runs), runs, cross_play }
     }
 
-    /// Writes `comparison.json`, and `runs` and `cross-play` each as `.csv` and `.parquet`, over earlier ones.
+    /// Writes `comparison.json`, `runs` and `cross-play` each as `.csv` and `.parquet`, and pictures as `.svg`, over earlier ones.
     ///
     /// # Errors
     /// [`Error::Io`] or [`Error::DiskFull`].
     pub fn write(&self, directory: &Path) -> Result<(), Error> {
-        let path = directory.join("comparison.json");
-        let json = serde_json::to_string_pretty(self).map_err(|e| Error::Failed {
-            problem: format!("the comparison cannot be written as JSON: {e}"),
-            hint: "report this with the command".to_owned(),
-        })?;
-        let partial = directory.join(".partial-comparison.json");
-        fs::write(&partial, json + "\n")
-            .and_then(|()| fs::rename(&partial, &path))
-            .map_err(|e| Error::io("write", &path, e))?;
+        let failed = |problem| Error::Failed { problem, hint: "report this with the command".to_owned() };
+        let json = serde_json::to_string_pretty(self)
+            .map_err(|e| failed(format!("the comparison cannot be written as JSON: {e}")))?;
+        let pictures = picture::all(&self.methods, &self.runs, &self.cross_play).map_err(failed)?;
+        for (name, text) in pictures.into_iter().chain([("comparison.json", json + "\n")]) {
+            let (path, partial) = (directory.join(name), directory.join(format!(".partial-{name}")));
+            let written = fs::write(&partial, text).and_then(|()| fs::rename(&partial, &path));
+            written.map_err(|e| Error::io("write", &path, e))?;
+        }
         let (runs, pairs) = (Frame::of(&self.runs)?, Frame::of(&self.cross_play)?);
         for ending in ["csv", "parquet"] {
             runs.write(&directory.join(format!("runs.{ending}")))?;
