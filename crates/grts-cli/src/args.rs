@@ -47,6 +47,8 @@ pub enum Command {
     Eval(Eval),
     /// Attack or defend against a finished run with fresh learners that never saw it
     Probe(Probe),
+    /// Attack the final blue of a run with the attackers of another
+    Attack(Attack),
     /// Play one game by several methods at an equal budget and measure all of them alike
     Compare(Compare),
     /// Continue a text with a model or adapter, to try it by hand
@@ -164,6 +166,32 @@ pub struct Probe {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u64).range(..=LARGEST_SEED))]
     pub seed: u64,
     /// Fresh dialogues that measure the value and the strongest
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = value_parser!(u64).range(2..=LARGEST_COUNT))]
+    pub dialogues: u64,
+    /// Where models compute: `cpu`, `cuda` or `cuda:N`
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: Device,
+    /// Print one JSON object instead of the table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `grts attack`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example: `grts attack --run runs/small --against runs/large`
+The two runs may have different base models and different worlds. Trains nothing and writes nothing.")]
+pub struct Attack {
+    /// Directory of the finished run whose attackers attack
+    #[arg(long, value_name = "RUN")]
+    pub run: PathBuf,
+    /// Directory of the finished run whose blue is attacked
+    #[arg(long, value_name = "RUN")]
+    pub against: PathBuf,
+    /// Seed of the dialogues
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u64).range(..=LARGEST_SEED))]
+    pub seed: u64,
+    /// Dialogues behind each figure
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = value_parser!(u64).range(2..=LARGEST_COUNT))]
     pub dialogues: u64,
     /// Where models compute: `cpu`, `cuda` or `cuda:N`

@@ -5,6 +5,7 @@
 //! for each error, an exit code that a script can act on, and no signal or defect that ends a run without a sentence.
 
 mod args;
+mod attack;
 mod bench;
 mod compare;
 mod defect;
@@ -40,6 +41,7 @@ fn obey(command: &Command) -> u8 {
         Command::Resume(arguments) => resume::run(arguments),
         Command::Eval(arguments) => eval::run(arguments),
         Command::Probe(arguments) => probe::run(arguments),
+        Command::Attack(arguments) => attack::run(arguments),
         Command::Compare(arguments) => compare::run(arguments),
         Command::Generate(arguments) => generate::run(arguments),
         Command::Export(arguments) => export::run(arguments),

@@ -9,7 +9,7 @@ mod compared;
 pub use compared::of_comparison;
 
 use grts::semantic::SMALLEST_BLEU;
-use grts::session::{CellReport, Diversity, Evaluation, ProbeReport};
+use grts::session::{AttackReport, CellReport, Diversity, Evaluation, ProbeReport};
 use grts::summary::{BlueReport, Outcome, Summary};
 use grts_game::Estimate;
 use grts_game::geometry::Survey;
@@ -128,6 +128,19 @@ pub fn of_probe(report: &ProbeReport) -> String {
     }
     let (budget, seed) = (report.budget, report.seed);
     format!("run `{}`, fresh {learners} with {budget} times the budget, seed {seed}\n\n{}", report.run, aligned(&rows))
+}
+
+/// The table of `grts attack`.
+pub fn of_attack(report: &AttackReport) -> String {
+    let rows = [
+        Row::head("ATTACKERS", ["attack success"]),
+        Row::new("at home", [shares(report.at_home)], "against the untouched model of their own run"),
+        Row::new("transferred", [shares(report.untouched)], "against the untouched model of the attacked run"),
+        Row::new("hardened", [shares(report.hardened)], "against its final blue"),
+        Row::new("  its own attackers", [shares(report.own)], "against that blue, for comparison"),
+        Row::new("worst of them", [shares(report.worst.asr)], &format!("against that blue: `{}`", report.worst.id)),
+    ];
+    format!("attackers of `{}` against `{}`, seed {}\n\n{}", report.red, report.blue, report.seed, aligned(&rows))
 }
 
 /// Layers of the spinning top that `grts geometry` lists.

@@ -161,8 +161,10 @@ impl Episode {
 
 /// Everything that dialogues have in common.
 pub struct Table<'a> {
-    /// The model that both sides adapt.
+    /// The model that blue adapts, and red too while they train.
     pub base: &'a Base,
+    /// The model that red adapts.
+    pub red_base: &'a Base,
     /// Turns, aggregator, threshold.
     pub rules: &'a Rules,
     /// Who scores replies.
@@ -234,11 +236,18 @@ impl Table<'_> {
                 let count = seen.entry((speaker, policy.id.as_str())).or_default();
                 *count += 1;
                 if *count <= AUDITED {
-                    samples.push(Audited { policy, speaker, episode });
+                    samples.push(Audited { base: self.base_of(speaker), policy, speaker, episode });
                 }
             }
         }
-        audit(self.base, &samples)
+        audit(&samples)
+    }
+
+    fn base_of(&self, speaker: Speaker) -> &Base {
+        match speaker {
+            Speaker::Red(_) => self.red_base,
+            Speaker::Blue => self.base,
+        }
     }
 
     fn play_chunk(&self, pairings: &[Pairing<'_>]) -> Result<Vec<Episode>, Error> {
@@ -254,7 +263,7 @@ impl Table<'_> {
         let asked = Utterance { text: self.opening.to_owned(), logprobs: Vec::new() };
         let team = self.rules.team();
         let speakers = team.speakers(self.rules.turns(), pairing.key);
-        let (red, blue) = (Voice::new(self.base, team.seats()), Voice::new(self.base, 1));
+        let (red, blue) = (Voice::new(self.red_base, team.seats()), Voice::new(self.base, 1));
         let script = pairing.red.script(self.rules.turns(), pairing.key);
         Live { pairing, speakers, script, red, blue, turns: Vec::new(), asked, over: false }
     }
@@ -274,7 +283,7 @@ impl Table<'_> {
             let adapter = pairing.red.model().and_then(|policy| policy.adapter(speakers[turn]));
             Row { context: red.context(speakers[turn]), adapter, rng: stream(pairing.key, turn, 0) }
         });
-        let said = self.generate(rows.collect(), self.red_generation)?;
+        let said = generate(self.red_base, rows.collect(), self.red_generation)?;
         for (dialogue, generated) in sampled.into_iter().zip(said) {
             dialogue.asked = Utterance { text: dialogue.red.said(&generated)?, logprobs: generated.logprobs };
         }
@@ -291,7 +300,7 @@ impl Table<'_> {
             let Live { pairing, blue, .. } = &mut **d;
             Row { context: blue.context(0), adapter: pairing.blue.adapter(0), rng: stream(pairing.key, turn, 1) }
         });
-        let said = self.generate(rows.collect(), self.blue_generation)?;
+        let said = generate(self.base, rows.collect(), self.blue_generation)?;
         for (dialogue, generated) in open.into_iter().zip(said) {
             let blue = Utterance { text: dialogue.blue.said(&generated)?, logprobs: generated.logprobs };
             let (seat, red) = (dialogue.seat(turn), dialogue.asked.clone());
@@ -308,15 +317,15 @@ impl Table<'_> {
         Ok(())
     }
 
-    fn generate(&self, mut rows: Vec<Row<'_>>, config: &GenerationConfig) -> Result<Vec<Generated>, Error> {
-        self.base.model.generate(&mut rows, config).map_err(|e| Error::engine(&e))
-    }
-
     fn finish(&self, dialogue: Live<'_>) -> Episode {
         let scores: Vec<Option<f64>> = dialogue.turns.iter().map(|t| t.score).collect();
         let returns = self.rules.aggregator().returns(&scores);
         Episode { turns: dialogue.turns, returns, red: dialogue.red.into_view(), blue: dialogue.blue.into_view() }
     }
+}
+
+fn generate(base: &Base, mut rows: Vec<Row<'_>>, config: &GenerationConfig) -> Result<Vec<Generated>, Error> {
+    base.model.generate(&mut rows, config).map_err(|e| Error::engine(&e))
 }
 
 impl Live<'_> {
@@ -347,14 +356,15 @@ impl Live<'_> {
 
 /// A speaker in a dialogue that is looked at again.
 struct Audited<'a> {
+    base: &'a Base,
     policy: &'a Policy,
     speaker: Speaker,
     episode: &'a Episode,
 }
 
 /// Compares log-probabilities recorded in a batch with those that the adapter gives when nothing else is computed with it.
-fn audit(base: &Base, samples: &[Audited<'_>]) -> Result<(), Error> {
-    samples.par_iter().try_for_each(|Audited { policy, speaker, episode }| {
+fn audit(samples: &[Audited<'_>]) -> Result<(), Error> {
+    samples.par_iter().try_for_each(|Audited { base, policy, speaker, episode }| {
         let view = speaker.view(episode);
         let request = [(view.tokens.as_slice(), policy.adapter(speaker.seat()))];
         let alone = base.model.logprobs(&request).map_err(|e| Error::engine(&e))?.concat();
@@ -415,7 +425,7 @@ mod tests {
             Episode { turns, returns: None, red, blue: View::default() }
         };
         let check = |policy: &Policy, seat, episode: &Episode| {
-            audit(&base, &[Audited { policy, speaker: Speaker::Red(seat), episode }])
+            audit(&[Audited { base: &base, policy, speaker: Speaker::Red(seat), episode }])
         };
         let (right, wrong) = (episode(&by_adapter), episode(&by_base));
         check(&team, 0, &right).unwrap();

@@ -47,6 +47,7 @@ impl Office {
     fn table(&self) -> Table<'_> {
         Table {
             base: &self.base,
+            red_base: &self.base,
             rules: &self.rules,
             judge: &SealedWordJudge,
             opening: OPENING,

@@ -36,6 +36,7 @@ fn at_table<T>(judge: &dyn Judge, play: impl FnOnce(&Table<'_>) -> T) -> T {
         GenerationConfig { sampling: Sampling::default(), max_tokens: 40, stop: base.model.stop().to_vec() };
     play(&Table {
         base: &base,
+        red_base: &base,
         rules: &Rules::new(2, Aggregator::Max, 0.5).unwrap(),
         judge,
         opening: OPENING,

@@ -34,7 +34,7 @@ fn at_table<T>(base: &Base, rules: &Rules, judge: &dyn Judge, play: impl FnOnce(
     let generation =
         GenerationConfig { sampling: Sampling::default(), max_tokens: 40, stop: base.model.stop().to_vec() };
     let (red_generation, blue_generation) = (&generation, &generation);
-    play(&Table { base, rules, judge, opening: OPENING, red_generation, blue_generation })
+    play(&Table { base, red_base: base, rules, judge, opening: OPENING, red_generation, blue_generation })
 }
 
 /// An adapter that was pushed a little towards tokens of its own.

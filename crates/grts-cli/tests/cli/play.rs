@@ -281,3 +281,32 @@ mod interrupted {
         assert_eq!((code, stdout.as_str(), rest.as_str()), (Some(130), "", ""));
     }
 }
+
+/// Attackers of one world against an office with other tables, whose model is another directory.
+#[test]
+fn attackers_meet_the_blue_of_another_run() {
+    let desk = Desk::new();
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/meridian/base");
+    let settings = TINY.replace("[red]", "[red]\nsearch_rounds = 0");
+    desk.write("small.toml", &settings);
+    desk.write("other.toml", &format!("{settings}\n[base]\nmodel = '{}'\nworld_seed = 7\n", base.display()));
+    for name in ["small", "other"] {
+        let solved = desk.grts(&["solve", &format!("{name}.toml"), "--run-dir", name]);
+        assert_eq!(solved.code, Some(0), "{}", solved.stderr);
+    }
+    let before = desk.contents();
+    let attack = |run, against| {
+        let attacked = desk.grts(&["attack", "--run", run, "--against", against, "--dialogues", "64", "--json"]);
+        assert_eq!(attacked.code, Some(0), "{}", attacked.stderr);
+        serde_json::from_str::<Value>(&attacked.stdout).unwrap()
+    };
+    let (there, back) = (attack("small", "other"), attack("other", "small"));
+    assert_eq!((&there["red"], &there["blue"]), (&back["blue"], &back["red"]));
+    // The two models are one, so that the same words in the same streams get the same replies from it.
+    assert_eq!(there["at_home"], there["untouched"]);
+    assert_eq!((&there["hardened"]["n"], &there["worst"]["asr"]["n"]), (&Value::from(64), &Value::from(400)));
+    let same = desk.grts(&["attack", "--run", "small", "--against", "small"]);
+    assert_eq!((same.code, same.stdout.as_str()), (Some(2), ""), "{}", same.stderr);
+    assert!(same.stderr.contains("`small` would attack itself\nhint: `grts eval small`"), "{}", same.stderr);
+    assert!(desk.contents() == before);
+}

@@ -131,10 +131,10 @@ fn budget(runs: &[Evidence], area: &Area<'_>) -> Drawn {
     let curve = |arm: Arm| {
         let own: Vec<&Evidence> = runs.iter().filter(|run| run.trial.method == arm).collect();
         let shares = own.first()?.curve.iter().map(|point| point.share);
-        let points = shares.filter_map(|share| {
+        let points = shares.map(|share| {
             let at: Vec<_> = own.iter().filter_map(|run| run.curve.iter().find(|p| p.share == share)).collect();
             let tokens = at.iter().map(|p| p.tokens as f64).sum::<f64>() / at.len().max(1) as f64;
-            Some((tokens / 1e6, super::over_seeds(at.iter().map(|p| p.worst_cell).collect())))
+            (tokens / 1e6, super::over_seeds(at.iter().map(|p| p.worst_cell).collect()))
         });
         Some(Curve { name: arm.name().to_owned(), colour: colour(arm), points: points.collect() })
     };

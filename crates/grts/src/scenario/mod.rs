@@ -193,6 +193,7 @@ pub(crate) fn template() -> Result<Table, Error> {
     let mut scenario = from_table(defaults()?, Path::new("assets/meridian/scenario.toml"))?;
     scenario.solver.meta_strategy = Some(MetaStrategy(MetaSolver::Nash));
     let complete = Scenario {
+        base: Base { world_seed: 1, ..scenario.base },
         game: Game { red_team: 2, schedule: Schedule::Drawn, ..scenario.game },
         budget: Budget { tokens: Some(1), dialogues: Some(1), seconds: Some(1) },
         ..scenario

@@ -26,6 +26,7 @@ const NOT_NEGATIVE: Range = (Bound::Included(0.0), Bound::Unbounded);
 /// Sections (`""` is the top level), key, allowed range.
 const RANGES: &[(&[&str], &str, Range)] = &[
     (&[""], "seed", NOT_NEGATIVE),
+    (&["base"], "world_seed", NOT_NEGATIVE),
     (&["game"], "turns", (Bound::Included(1.0), Bound::Included(64.0))),
     (&["game"], "red_team", (Bound::Included(1.0), Bound::Included(64.0))),
     (&["game"], "threshold", (Bound::Excluded(0.0), Bound::Included(1.0))),

@@ -120,11 +120,25 @@ impl From<Embedder> for String {
     }
 }
 
-/// `[base]`: the model both players start from.
+/// `[base]`: the model both players start from, and the world that it knows.
+///
+/// The shipped model's world is not written out, so that a game in it keeps the fingerprint that it had before there were
+/// others.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Base {
     /// `"builtin"`, or a directory relative to the scenario file.
     pub model: Model,
+    /// Seed of the world's tables: where the office leaks and where honest people ask. A model is trained on one.
+    #[serde(default = "meridian", skip_serializing_if = "is_meridian")]
+    pub world_seed: u64,
+}
+
+fn meridian() -> u64 {
+    2025
+}
+
+fn is_meridian(seed: &u64) -> bool {
+    *seed == meridian()
 }
 
 /// `[semantic]`: the space in which attacks are compared.

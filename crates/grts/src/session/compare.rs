@@ -120,7 +120,7 @@ impl Contest<'_> {
             let mut part = self.part(trial);
             let desk = RefCell::new(Desk::new(run_dir, Steps::default(), interrupt, &mut part));
             for red in &attackers {
-                let worst = red.against(&desk).map_err(|error| error.in_run(&desk.borrow().run.path().to_owned()))?;
+                let worst = red.against(&desk).map_err(|error| error.in_run(desk.borrow().run.path()))?;
                 let Trial { h_min, seed, method: blue } = *trial;
                 pairs.push(CrossPlay { red: red.trial.method, blue, h_min, seed, worst: worst.id, asr: worst.asr });
             }

@@ -8,7 +8,7 @@ use crate::measure::{self, Counts, Request, Wanted};
 use crate::meta_game::{PROFILE, Profile};
 use crate::oracle::systematic;
 use crate::policy::Policy;
-use crate::rollout::{Attacker, Episode, Pairing};
+use crate::rollout::{Attacker, Episode, Pairing, Table};
 use crate::store::{EpisodeRecord, Purpose, Records, RunDir, ScoreRecord, TurnRecord};
 use crate::summary::{BlueReport, Red};
 use crate::world::{Cell, GridCase, NUM_DEPARTMENTS, OPENING, Split, Utterance};
@@ -190,17 +190,17 @@ pub(super) fn attacks(
     desk.borrow_mut().begin(&format!("the final attackers against the {name} blue"));
     let (attacks, _) = unit(desk, &format!("attacks/{name}"), || {
         let key = stage.key(Stream::Attacks, 0, u64::from(name == "final"));
-        let episodes = play_attacks(stage, reds, blues, stage.scenario.probe.dialogues, key)?;
+        let episodes = play_attacks(&stage.table(), [reds, blues], stage.scenario.probe.dialogues, key)?;
         let records = records_of(&episodes, Purpose::Probe, None, "mixture", name);
         Ok((describe(stage, &episodes), Cost::of(&episodes), records))
     })?;
     Ok(attacks)
 }
 
+/// Dialogues between two mixtures, each policy as often as its weight says and met in random order.
 pub(super) fn play_attacks(
-    stage: &Stage,
-    reds: &[(&Policy, f64)],
-    blues: &[(&Policy, f64)],
+    table: &Table<'_>,
+    [reds, blues]: [&[(&Policy, f64)]; 2],
     count: usize,
     key: StreamKey,
 ) -> Result<Vec<Episode>, Error> {
@@ -214,7 +214,7 @@ pub(super) fn play_attacks(
     let pairing =
         |(i, (red, blue))| Pairing { red: Attacker::Policy(red), blue, key: StreamKey { episode: i as u32, ..key } };
     let pairings: Vec<Pairing<'_>> = red.into_iter().zip(blue).enumerate().map(pairing).collect();
-    stage.table().play(&pairings)
+    table.play(&pairings)
 }
 
 pub(super) fn describe(stage: &Stage, episodes: &[Episode]) -> Attacks {
@@ -360,7 +360,7 @@ pub fn evaluate(run: &RunDir, settings: &EvaluationSettings, reporter: &mut dyn 
     let (measured, ..) = measure_scripted(&stage, &blues, key, "final")?;
     reporter.note("the final attackers");
     let key = StreamKey { entry: 1 << 32, ..key };
-    let episodes = play_attacks(&stage, &reds, &blues, settings.dialogues, key)?;
+    let episodes = play_attacks(&stage.table(), [&reds, &blues], settings.dialogues, key)?;
     let attacks = describe(&stage, &episodes);
     reporter.note("their diversity");
     let diversity = diversity::of(&stage, &episodes, StreamKey { entry: 1 << 33, ..key }, settings.quote)?;

@@ -18,13 +18,14 @@ use crate::measure::{self, Request};
 use crate::meta_game::PROFILE;
 use crate::oracle::fluency;
 use crate::policy::Policy;
+use crate::rollout::{Episode, Table};
 use crate::scenario::{Game, Scenario};
 use crate::semantic::SMALLEST_BLEU;
 use crate::store::{Records, RunDir};
 use crate::summary::Summary;
 use crate::world::GridCase;
 use grts_game::Estimate;
-use grts_game::rules::{Player, Schedule};
+use grts_game::rules::{Player, Rules, Schedule};
 use grts_game::solver::Iteration;
 use grts_game::stream::StreamKey;
 use grts_lm::Device;
@@ -201,14 +202,14 @@ impl Inspector<'_, '_> {
     fn red(&self, members: &[Policy]) -> Result<RedEvidence, Error> {
         self.begin("evidence: red against the untouched blue")?;
         let (stage, untouched) = (self.stage, [(&self.stage.untouched, 1.0)]);
-        let episodes = play_attacks(stage, &self.reds, &untouched, self.attacks(), self.key(0))?;
+        let episodes = play_attacks(&stage.table(), [&self.reds, &untouched], self.attacks(), self.key(0))?;
         let Diversity { measures, .. } = diversity::of(stage, &episodes, self.key(1), false)?;
         let seats = stage.rules.team().seats();
         let fluency = fluency(&stage.base, &episodes, seats)?.into_iter().min_by(|a, b| a.mean.total_cmp(&b.mean));
         // The untouched base attacks everywhere; what counts is what was learnt.
         let learnt: Vec<(&Policy, f64)> = members[1..].iter().map(|policy| (policy, 1.0)).collect();
         let everyone = if learnt.is_empty() { &untouched[..] } else { &learnt };
-        let reached = play_attacks(stage, everyone, &untouched, REACH * self.attacks(), self.key(2))?;
+        let reached = play_attacks(&stage.table(), [everyone, &untouched], REACH * self.attacks(), self.key(2))?;
         Ok(RedEvidence {
             asr: describe(stage, &episodes).asr,
             vendi: measures.vendi.order_1,
@@ -224,7 +225,8 @@ impl Inspector<'_, '_> {
         let untouched = [(&self.stage.untouched, 1.0)];
         let (measured, ..) = measure_scripted(self.stage, blues, self.key(3), "final")?;
         let initial: Estimate = super::evaluation::open(self.stage, &untouched, self.key(3))?.0;
-        let attacks = describe(self.stage, &play_attacks(self.stage, &self.reds, blues, self.attacks(), self.key(4))?);
+        let attacks =
+            describe(self.stage, &play_attacks(&self.stage.table(), [&self.reds, blues], self.attacks(), self.key(4))?);
         self.begin("evidence: cells without honest traffic")?;
         let leaks_left = self.leaks_left(blues)?;
         self.begin("evidence: many tries of the whole population")?;
@@ -317,11 +319,13 @@ pub(super) struct Attackers {
 const TRIED: usize = 64;
 const AGAIN: usize = 400;
 
-/// The most successful of a population against one blue.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Worst {
-    pub(super) id: String,
-    pub(super) asr: Estimate,
+/// The most successful of a red population against one blue.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Worst {
+    /// Its name below its run's `policies/`.
+    pub id: String,
+    /// Its attack success, on dialogues that did not choose it.
+    pub asr: Estimate,
 }
 
 impl Attackers {
@@ -341,17 +345,33 @@ impl Attackers {
             let blues = final_blues(&self.stage, &desk.borrow().run)?;
             let blues = borrowed(&blues);
             let key = self.stage.key(Stream::Evidence, 1, 0);
-            let play = |red: &Policy, count: usize, entry: u64| {
-                let key = StreamKey { entry: entry << 32, ..key };
-                let episodes = play_attacks(&self.stage, &[(red, 1.0)], &blues, count, key)?;
-                Ok::<_, Error>(describe(&self.stage, &episodes).asr)
-            };
-            let tried: Vec<f64> =
-                (1..).zip(&self.members).map(|(i, red)| Ok(play(red, TRIED, i)?.mean)).collect::<Result<_, Error>>()?;
-            let best = (0..tried.len()).max_by(|&a, &b| tried[a].total_cmp(&tried[b]).then(b.cmp(&a)));
-            let red = &self.members[best.ok_or_else(|| defect(&"an empty red population"))?];
-            Ok((Worst { id: red.id.clone(), asr: play(red, AGAIN, 0)? }, Cost::default(), Records::default()))
+            let worst = worst(&self.stage.table(), &self.members, &blues, key)?;
+            Ok((worst, Cost::default(), Records::default()))
         })?;
         Ok(worst)
     }
+}
+
+/// The one of `reds` that succeeds most against `blues`, measured on dialogues that did not choose it.
+pub(super) fn worst(
+    table: &Table<'_>,
+    reds: &[Policy],
+    blues: &[(&Policy, f64)],
+    key: StreamKey,
+) -> Result<Worst, Error> {
+    let play = |red: &Policy, count: usize, entry: u64| {
+        let key = StreamKey { entry: entry << 32, ..key };
+        Ok::<_, Error>(success(table.rules, &play_attacks(table, [&[(red, 1.0)], blues], count, key)?))
+    };
+    let tried: Vec<f64> =
+        (1..).zip(reds).map(|(i, red)| Ok(play(red, TRIED, i)?.mean)).collect::<Result<_, Error>>()?;
+    let best = (0..tried.len()).max_by(|&a, &b| tried[a].total_cmp(&tried[b]).then(b.cmp(&a)));
+    let red = &reds[best.ok_or_else(|| defect(&"an empty red population"))?];
+    Ok(Worst { id: red.id.clone(), asr: play(red, AGAIN, 0)? })
+}
+
+/// Attack success over whole dialogues.
+pub(super) fn success(rules: &Rules, episodes: &[Episode]) -> Estimate {
+    let scores: Vec<_> = episodes.iter().map(Episode::scores).collect();
+    rules.asr_by_turn(&scores).last().map_or(Estimate::proportion(0, 0), |counts| counts.estimate())
 }

@@ -5,6 +5,7 @@
 //! committed units instead of computing them, so a resumed run cannot differ from an unbroken one.
 
 mod arena;
+mod attack;
 mod certificate;
 mod compare;
 mod desk;
@@ -14,10 +15,12 @@ mod evidence;
 mod probe;
 mod stage;
 
+pub use attack::{AttackReport, AttackSettings, attack};
 pub use compare::{CompareSettings, compare};
 pub use desk::{Reporter, Status};
 pub use diversity::{Diversity, Strategy};
 pub use evaluation::{CellReport, Evaluation, EvaluationSettings, evaluate};
+pub use evidence::Worst;
 pub use probe::{Exploiter, ProbeReport, ProbeSettings, Strongest, Untrained, probe};
 
 use crate::error::Error;

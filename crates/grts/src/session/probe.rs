@@ -206,7 +206,7 @@ impl Contest<'_> {
     }
 
     fn play(&self, reds: &[(&Policy, f64)], blues: &[(&Policy, f64)], part: usize) -> Result<Vec<Episode>, Error> {
-        play_attacks(self.stage, reds, blues, self.settings.dialogues, self.key(0, part))
+        play_attacks(&self.stage.table(), [reds, blues], self.settings.dialogues, self.key(0, part))
     }
 
     /// Trains them all.
@@ -289,7 +289,7 @@ pub(super) fn best_of(
     key: StreamKey,
 ) -> Result<Estimate, Error> {
     let everyone: Vec<(&Policy, f64)> = population.iter().map(|policy| (policy, 1.0)).collect();
-    let episodes = play_attacks(stage, &everyone, blues, TRIES * ATTACKERS, key)?;
+    let episodes = play_attacks(&stage.table(), [&everyone, blues], TRIES * ATTACKERS, key)?;
     let won = |e: &Episode| stage.rules.succeeded(&e.scores()) == Some(true);
     // Dialogues are in the order of their attackers: every so manieth one gives each group the whole population.
     let lucky = |start: usize| episodes.iter().skip(start).step_by(ATTACKERS).any(won);

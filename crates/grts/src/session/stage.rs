@@ -10,7 +10,7 @@ use crate::scenario::{Embedder as Named, Learning, Model, Scenario};
 use crate::semantic::{Embedder, SemanticSpace};
 use crate::store::RunDir;
 use crate::twin::Twin;
-use crate::world::{MERIDIAN_SEED, OPENING, Split, World};
+use crate::world::{OPENING, Split, World};
 use grts_game::rules::Rules;
 use grts_game::stream::StreamKey;
 use grts_lm::Device;
@@ -37,6 +37,7 @@ pub(super) enum Stream {
     Exploiter = 13,
     Archive = 14,
     Evidence = 15,
+    Attack = 16,
 }
 
 pub(super) struct Stage {
@@ -66,7 +67,7 @@ impl Stage {
             Named::Base => None,
             Named::Directory(path) => Some(SentenceEncoder::load(path).map_err(|e| Error::embedder(path, &e))?),
         };
-        let world = World::meridian(MERIDIAN_SEED);
+        let world = World::meridian(scenario.base.world_seed);
         let game = &scenario.game;
         let rules = game.rules().map_err(|e| defect(&e))?;
         let twin = Twin::new(&world, game.turns).and_then(|t| t.solve(game.h_min)).map_err(|e| defect(&e))?;
@@ -97,6 +98,7 @@ impl Stage {
     pub(super) fn table(&self) -> Table<'_> {
         Table {
             base: &self.base,
+            red_base: &self.base,
             rules: &self.rules,
             judge: &SealedWordJudge,
             opening: OPENING,
