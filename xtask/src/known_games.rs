@@ -94,7 +94,8 @@ pub fn run(settings: &Settings) -> Result<()> {
         Game::Margin5 => matrix(blotto_by_margin(10, 5)?, &config, &mut printer)?,
         Game::Skill1000 => matrix(game_of_skill(1000, 0)?, &config, &mut printer)?,
     }
-    printer.last.iter().for_each(|record| printer.print(record));
+    let unprinted = printer.last.iter().filter(|record| !record.index.is_multiple_of(printer.every));
+    unprinted.for_each(|record| printer.print(record));
     Ok(())
 }
 
@@ -109,7 +110,7 @@ fn matrix(payoffs: Matrix, config: &Config, printer: &mut Printer) -> Result<()>
     Ok(())
 }
 
-/// A table of the Blotto games, HiGHS included where it can be installed.
+/// A table of the Blotto games; for Nash with HiGHS, where it can be installed.
 fn all_of_blotto(config: &Config) -> Result<()> {
     let games = [
         ("Blotto 10,3", blotto(10, 3)?),
@@ -126,6 +127,9 @@ fn all_of_blotto(config: &Config) -> Result<()> {
         let last = curve.last().context("every run has a first iteration")?;
         let end = if gap(last) < 1e-9 { last.index.to_string() } else { format!("more than {}", last.index) };
         println!("| {name} | {} | {} | {end} |", config.meta_strategy.name(), at.join(" | "));
+    }
+    if config.meta_strategy != MetaSolver::Nash {
+        return Ok(());
     }
     match highs() {
         Err(error) => println!("| | skipped: {error:#} | | | | |"),

@@ -117,7 +117,7 @@ pub struct Effort {
 /// A Nash equilibrium of the zero-sum game in which the row player (red) receives `payoffs`.
 ///
 /// Its `nash_conv` is at most 1e-12 of the payoff range, also where the support is singular to double precision (near copies
-/// of rows, a Hilbert matrix with alternating signs): twice the digits then find it, in some hundred times the time.
+/// of rows, a Hilbert matrix with alternating signs): twice the digits then find it, in ten to a hundred times the time.
 ///
 /// # Errors
 /// `nash_conv` would exceed 1e-12 of the payoff range: no game is known for which it does.
