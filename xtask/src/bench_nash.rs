@@ -16,7 +16,7 @@ use grts_game::{Matrix, nash};
 use rand_core::Rng;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
@@ -93,11 +93,7 @@ struct Outcome {
 }
 
 pub fn run(settings: &Settings) -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
-    let home = root.join(HOME);
-    std::fs::create_dir_all(&home).with_context(|| format!("cannot create `{}`", home.display()))?;
-    let venv = Venv { directory: home.join("venv"), scripts: root.join("xtask/peers") };
-    venv.create().and_then(|()| venv.install("requirements-nash.txt")).context("HiGHS cannot be installed")?;
+    let (home, venv) = highs()?;
     let mut outcomes: BTreeMap<usize, Vec<Outcome>> = BTreeMap::new();
     let cases: Vec<_> = cases().into_iter().filter(|(_, rows, cols)| *rows.max(cols) <= settings.largest).collect();
     for round in 0..settings.rounds {
@@ -116,6 +112,16 @@ pub fn run(settings: &Settings) -> Result<()> {
     }
     print!("{}", markdown(&cases, &outcomes, settings));
     Ok(())
+}
+
+/// A folder for games, and the environment that has HiGHS.
+pub fn highs() -> Result<(PathBuf, Venv)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
+    let home = root.join(HOME);
+    std::fs::create_dir_all(&home).with_context(|| format!("cannot create `{}`", home.display()))?;
+    let venv = Venv { directory: home.join("venv"), scripts: root.join("xtask/peers") };
+    venv.create().and_then(|()| venv.install("requirements-nash.txt")).context("HiGHS cannot be installed")?;
+    Ok((home, venv))
 }
 
 fn cases() -> Vec<(Kind, usize, usize)> {

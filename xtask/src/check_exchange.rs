@@ -99,7 +99,7 @@ fn same(found: &GameTable, table: &GameTable, ending: &str) -> bool {
     let counts =
         |table: &GameTable| table.sample.as_ref().map(|sample| (sample.count.clone(), sample.interval.clone()));
     if ending == "nfg" {
-        // Both programs write fifteen digits.
+        // OpenSpiel writes fifteen digits.
         let (found, wanted) = (found.payoffs.as_slice(), table.payoffs.as_slice());
         return found.len() == wanted.len() && found.iter().zip(wanted).all(|(a, b)| (a - b).abs() <= 1e-14 * b.abs());
     }

@@ -1,6 +1,8 @@
 //! Runs that are played: the result on stdout, the talk on stderr, and what Ctrl-C does.
 
 use crate::{Desk, TINY};
+use grts::store::{EpisodeRecord, Purpose, RunDir};
+use grts_game::Moments;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -24,11 +26,17 @@ fn keys(json: &Value) -> Vec<&str> {
     json.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
+/// The tiny run with floors that nobody falls below: both sides end with two policies.
+fn admitting_all() -> String {
+    let floors = [("[game]", "h_min = 0.0"), ("[red]", "fluency_floor = -100.0"), ("[blue]", "helpfulness_loss = 1.0")];
+    floors.iter().fold(TINY.to_owned(), |text, (table, floor)| text.replace(table, &format!("{table}\n{floor}")))
+}
+
 /// One run for all, since it is the slow part: solve, resume, eval, probe, and stdout that does not take the result.
 #[test]
 fn a_run_is_solved_printed_again_and_measured() {
     let desk = Desk::new();
-    desk.write("tiny.toml", TINY);
+    desk.write("tiny.toml", &admitting_all());
     let solved = desk.grts(&["solve", "tiny.toml", "--run-dir", "run", "--seed", "3", "--json"]);
     assert_eq!(solved.code, Some(0), "{}", solved.stderr);
     assert!(solved.stderr.starts_with("run directory `run`\n0:00 "), "{}", solved.stderr);
@@ -83,15 +91,32 @@ fn fresh_learners_exploit_it(desk: &Desk) {
     assert_eq!(fs::read(desk.path("run/summary.json")).unwrap(), result);
 }
 
-/// Names and mixtures of the file are those of the run, and its shape is the run's.
+/// Payoffs stand under the names of those who played them, mixtures are those that the run ended with, and the file has the
+/// run's shape.
 fn the_payoffs_of_a_played_run_are_exported(desk: &Desk) {
     let said = desk.grts(&["export", "run", "--meta-game", "game.npz"]);
     assert!(said.stdout.ends_with("; payoffs, counts, variances, intervals, names, strategies\n"), "{}", said.stderr);
     let table = grts::exchange::read(&desk.path("game.npz")).unwrap();
     let [reds, blues] = table.names.unwrap();
-    assert!(reds[0] == "base" && blues[0] == "base" && reds[1..].iter().all(|id| id == "red-1"), "{reds:?} {blues:?}");
-    for mixture in table.strategies.unwrap() {
-        assert!((mixture.iter().sum::<f64>() - 1.0).abs() < 1e-6, "{mixture:?}");
+    assert_eq!((reds.join(" "), blues.join(" ")), ("base red-1".to_owned(), "base blue-1".to_owned()));
+    let run = RunDir::open(&desk.path("run")).unwrap();
+    let records = run.unit_keys().unwrap().into_iter().filter_map(|key| run.records(&key).unwrap());
+    let played = records.flat_map(|of| of.episodes).filter(|episode| episode.purpose == Purpose::Payoff);
+    let played: Vec<EpisodeRecord> = played.collect();
+    for (row, red) in reds.iter().enumerate() {
+        for (col, blue) in blues.iter().enumerate() {
+            let of = played.iter().filter(|episode| (&episode.red, &episode.blue) == (red, blue));
+            let sample: Moments = of.map(|episode| episode.returns.unwrap()).collect();
+            assert!(sample.count > 0 && sample.mean == table.payoffs.get(row, col), "{red} against {blue}: {sample:?}");
+        }
+    }
+    let profile: Value = run.unit("profile").unwrap().unwrap();
+    for ((side, names), mixture) in [("reds", &reds), ("blues", &blues)].into_iter().zip(table.strategies.unwrap()) {
+        let weights: Vec<(String, f64)> = serde_json::from_value(profile["output"][side].clone()).unwrap();
+        for (name, weight) in names.iter().zip(mixture) {
+            let recorded = weights.iter().find(|(id, _)| id == name).map_or(0.0, |(_, weight)| *weight);
+            assert_eq!(weight, recorded, "{name}");
+        }
     }
     let shape = |of: &str| -> grts_game::geometry::Survey {
         serde_json::from_str(&desk.grts(&["geometry", of, "--json"]).stdout).unwrap()

@@ -14,28 +14,12 @@ use crate::stream::{StreamKey, unit};
 
 /// A number above minus this counts as not negative; payoffs are in [0, 1].
 const ZERO: f64 = 1e-14;
-/// How much an attempt dares. Small pivots blow errors up, but some games (near copies of rows) need them.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Caution {
-    /// Largest element that is not pivoted on.
-    smallest_pivot: f64,
-    /// Relative disagreement of a pivot computed by rows and by columns that shows a bad inverse.
-    drift: f64,
-    /// Ratios closer than this tie: the largest pivot decides, then the lowest index, rows first.
-    tie: f64,
-}
-
-/// Attempt by attempt.
-pub(super) const CAUTION: [Caution; 6] = [
-    Caution { smallest_pivot: 1e-9, drift: 1e-6, tie: 1e-13 },
-    Caution { smallest_pivot: 1e-11, drift: 1e-4, tie: 1e-17 },
-    Caution { smallest_pivot: 1e-11, drift: 1e-4, tie: 1e-19 },
-    Caution { smallest_pivot: 1e-12, drift: 1e-3, tie: 1e-21 },
-    Caution { smallest_pivot: 1e-13, drift: 1e-2, tie: 1e-23 },
-    Caution { smallest_pivot: 1e-15, drift: 1e-1, tie: 0.0 },
-];
-/// Pivots at most in an attempt that renews the inverse after each.
-const RENEWED: usize = 300;
+/// Largest element that is not pivoted on: smaller ones blow errors up, and what needs them is left to `tableau`.
+const SMALLEST_PIVOT: f64 = 1e-9;
+/// Relative disagreement of a pivot computed by rows and by columns that shows a bad inverse.
+const DRIFT: f64 = 1e-6;
+/// Ratios closer than this tie: the largest pivot decides, then the lowest index, rows first.
+const TIE: f64 = 1e-13;
 /// The residual of refined strategies that shows the same.
 const RESIDUAL: f64 = 1e-12;
 
@@ -74,21 +58,19 @@ pub(super) struct Path<'a> {
     basis: Bordered,
     rows: Side,
     cols: Side,
-    caution: Caution,
 }
 
 impl<'a> Path<'a> {
     pub(super) fn from(board: &'a Board, rows: &[usize], cols: &[usize]) -> Self {
-        let caution = CAUTION[0];
-        let basis = Bordered::of(board, rows, cols, caution.smallest_pivot);
-        let mut path = Self { board, basis, rows: Side::default(), cols: Side::default(), caution };
+        let basis = Bordered::of(board, rows, cols, SMALLEST_PIVOT);
+        let mut path = Self { board, basis, rows: Side::default(), cols: Side::default() };
         path.evaluate();
         path
     }
 
     /// Rows and columns in the basis.
-    pub(super) fn members(&self) -> (&[usize], &[usize]) {
-        (self.basis.rows.indices(), self.basis.cols.indices())
+    pub(super) fn members(&self) -> (Vec<usize>, Vec<usize>) {
+        (self.basis.rows.indices().to_vec(), self.basis.cols.indices().to_vec())
     }
 
     /// Smallest number. Above 0 there is no other equilibrium: each side then plays exactly what does not lose against the
@@ -113,24 +95,17 @@ impl<'a> Path<'a> {
 
     /// Pivots until nothing is violated, then recomputes all numbers from refined strategies. What is still violated
     /// afterwards was hidden by rounding or by a bad inverse, which is made anew: walk again. Attempts differ in their
-    /// shifts and in how small a pivot they dare. Returns the number of pivots.
+    /// shifts. Returns the number of pivots.
     pub(super) fn walk(&mut self, attempt: u32, max_pivots: usize) -> usize {
-        let degree = attempt as usize % CAUTION.len();
-        self.caution = CAUTION[degree];
         self.draw_shifts(attempt);
         let (mut healthy, mut pivots) = (true, 0);
-        let most = if degree == 0 { max_pivots } else { max_pivots.min(RENEWED) };
-        for _ in 0..most {
+        while pivots < max_pivots {
             let Some((variable, mu)) = self.most_violated() else { break };
             healthy = self.pivot(variable, mu);
             if !healthy {
                 break;
             }
             pivots += 1;
-            if degree > 0 {
-                // Small pivots leave no digits to pile errors on.
-                self.renew();
-            }
         }
         if self.evaluate() > RESIDUAL || !healthy {
             self.renew();
@@ -140,8 +115,8 @@ impl<'a> Path<'a> {
 
     /// The same basis with a new inverse and new numbers.
     fn renew(&mut self) {
-        let (rows, cols) = (self.basis.rows.indices().to_vec(), self.basis.cols.indices().to_vec());
-        self.basis = Bordered::of(self.board, &rows, &cols, self.caution.smallest_pivot);
+        let (rows, cols) = self.members();
+        self.basis = Bordered::of(self.board, &rows, &cols, SMALLEST_PIVOT);
         self.evaluate();
     }
 
@@ -205,7 +180,9 @@ impl<'a> Path<'a> {
             blue = self.blue_direction(leaves);
         }
         let (pivot, mirrored) = (red.of(leaves), -blue.of(enters));
-        if (pivot - mirrored).abs() > self.caution.drift * pivot.abs() || pivot == 0.0 {
+        // One row and one column cannot both go: their pivot is 0.
+        let last = self.basis.order() == 2 && matches!((enters, leaves), (Variable::Col(_), Variable::Row(_)));
+        if (pivot - mirrored).abs() > DRIFT * pivot.abs() || pivot == 0.0 || last {
             return false;
         }
         self.advance(&red, &blue, enters, leaves);
@@ -251,12 +228,11 @@ impl<'a> Path<'a> {
 
     /// The variable that falls to 0 first.
     fn first_to_vanish(&self, direction: &Direction, mu: f64) -> Option<Variable> {
-        let tie = self.caution.tie;
         let (mut least, mut largest, mut found) = (f64::INFINITY, 0.0, None);
         let mut look = |side: &Side, speeds: &[f64], name: fn(usize) -> Variable| {
-            for (idx, &speed) in speeds.iter().enumerate().filter(|(_, speed)| **speed > self.caution.smallest_pivot) {
+            for (idx, &speed) in speeds.iter().enumerate().filter(|(_, speed)| **speed > SMALLEST_PIVOT) {
                 let ratio = mu.mul_add(side.shift[idx], side.value[idx]).max(0.0) / speed;
-                if ratio < least - tie || (ratio < least + tie && speed > largest) {
+                if ratio < least - TIE || (ratio < least + TIE && speed > largest) {
                     (least, largest, found) = (ratio, speed, Some(name(idx)));
                 }
             }

@@ -3,22 +3,23 @@
 //! An old basis decides only where it leads to the one equilibrium that there is, so that it saves time and changes no
 //! more than how the answer rounds: of several equilibria the one found is a function of the payoffs alone, and a loop
 //! that adds rows and columns takes the same path however it was started. Otherwise some hundred steps of regret matching
-//! guess the support, and attempts grow more daring until the regret is gone.
+//! guess the support. A support that is singular to double precision ends the walk short of the equilibrium: the rest of
+//! the way then goes through a tableau of twice the digits.
 
-use super::path::{CAUTION, Path};
+use super::path::Path;
+use super::tableau::Tableau;
 use super::{Basis, CERTIFIED, Candidate, Effort};
 use crate::linear_program::normalised;
 use crate::regret::{Board, Learners, Rule};
 use crate::{GameError, Matrix};
 
-/// Regret that counts as none. Where supports are so ill-conditioned that it is missed, `nash_conv` says so.
-const AIM: f64 = 1e-12;
 /// Regret at which no further attempt is worth its time.
 const EXACT: f64 = 1e-14;
 /// Weights and regrets above this are not 0, whatever was rounded.
 const STRICT: f64 = 1e-9;
-/// Walks from the guess, and as many from a pure profile if they fail: one for each degree of caution.
-const ATTEMPTS: u32 = CAUTION.len() as u32;
+/// Walks at most, and walks with twice the digits if they fail.
+const WALKS: u32 = 2;
+const PRECISE_WALKS: u32 = 4;
 /// Steps of regret matching between two looks at the supports, and at most: some for each member that a support can have,
 /// since the walk from a poor guess is short where supports are small.
 const STEPS: u32 = 50;
@@ -75,10 +76,12 @@ struct Found {
 }
 
 impl Found {
-    fn at(board: &Board, path: &Path<'_>) -> Self {
-        let ((row, col), (rows, cols)) = (path.strategies(), path.members());
-        let candidate = Candidate::of(&board.by_row, normalised(&row), normalised(&col));
-        Self { candidate, rows: rows.to_vec(), cols: cols.to_vec() }
+    fn of(board: &Board, (row, col): (Vec<f64>, Vec<f64>), (rows, cols): (Vec<usize>, Vec<usize>)) -> Self {
+        Self { candidate: Candidate::of(&board.by_row, normalised(&row), normalised(&col)), rows, cols }
+    }
+
+    fn regret(&self) -> f64 {
+        self.candidate.nash_conv
     }
 }
 
@@ -91,32 +94,43 @@ fn warm(board: &Board, old: &Basis, effort: &mut Effort) -> Option<Found> {
     }
     let mut path = Path::from(board, &rows, &cols);
     effort.pivots += path.walk(0, max_pivots(board));
-    let found = (path.margin() > STRICT).then(|| Found::at(board, &path));
-    found.filter(|found| found.candidate.nash_conv <= AIM)
+    let found = (path.margin() > STRICT).then(|| Found::of(board, path.strategies(), path.members()));
+    found.filter(|found| found.regret() <= CERTIFIED)
 }
 
 fn cold(board: &Board, effort: &mut Effort) -> Result<Found, GameError> {
     let (rows, cols, steps) = guess(board);
     effort.steps = steps;
-    let mut best: Option<Found> = None;
     let mut path = Path::from(board, &rows, &cols);
-    for attempt in 0..2 * ATTEMPTS {
-        if attempt == ATTEMPTS {
-            let (row, col) = maximin(&board.by_row);
-            path = Path::from(board, &[row], &[col]);
-        }
+    let mut best = None;
+    for attempt in 0..WALKS {
         effort.pivots += path.walk(attempt, max_pivots(board));
-        let found = Found::at(board, &path);
-        if best.as_ref().is_none_or(|best| found.candidate.nash_conv < best.candidate.nash_conv) {
-            best = Some(found);
+        let found = better(best, Found::of(board, path.strategies(), path.members()));
+        if found.regret() <= EXACT || (found.regret() <= CERTIFIED && path.violation() > -EXACT) {
+            return Ok(found);
         }
-        let regret = best.as_ref().map_or(f64::INFINITY, |best| best.candidate.nash_conv);
-        if regret <= EXACT || (regret <= AIM && path.violation() > -EXACT) {
-            break;
-        }
+        best = Some(found);
     }
-    let regret = best.as_ref().map_or(f64::NAN, |best| best.candidate.nash_conv);
-    best.filter(|_| regret <= CERTIFIED).ok_or(GameError::NoEquilibrium { nash_conv: regret })
+    let (mut rows, mut cols) = path.members();
+    for attempt in 0..PRECISE_WALKS {
+        let mut tableau = Tableau::at(&board.by_row, &rows, &cols);
+        effort.pivots += tableau.walk(attempt, max_pivots(board));
+        (rows, cols) = tableau.members();
+        let found = better(best, Found::of(board, tableau.strategies(), tableau.members()));
+        if found.regret() <= CERTIFIED {
+            return Ok(found);
+        }
+        best = Some(found);
+    }
+    Err(GameError::NoEquilibrium { nash_conv: best.map_or(f64::NAN, |best| best.regret()) })
+}
+
+/// The one with less regret; of equals the first.
+fn better(best: Option<Found>, found: Found) -> Found {
+    match best {
+        Some(best) if best.regret() <= found.regret() => best,
+        _ => found,
+    }
 }
 
 fn max_pivots(board: &Board) -> usize {

@@ -1,8 +1,9 @@
-//! Gambit's `.nfg`, the payoff form of a strategic game, written so that pygambit and OpenSpiel both take it.
+//! Gambit's `.nfg`, a strategic game, written so that pygambit and OpenSpiel both take it.
 //!
 //! Payoffs run with red's row fastest, a pair for each entry. Neither reader allows comments in it, pygambit refuses an
 //! exponent after a decimal point (`2.5e30`), OpenSpiel a missing line end; so decimals are written out in full. Read is
-//! what both write: the payoff form for two players whose payoffs sum to 0. Names of strategies are skipped.
+//! what both write, for two players whose payoffs sum to 0: the payoff form, and the list of outcomes that Gambit 17 writes.
+//! Names of strategies and outcomes are skipped.
 
 use super::GameTable;
 use grts_game::Matrix;
@@ -35,8 +36,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<GameTable, String> {
         body.iter().enumerate().filter(|(_, word)| **word == "{").map(|(at, _)| at).nth(1).ok_or_else(strange)?;
     let (sizes, after) = sizes(&body[open..]).ok_or_else(strange)?;
     let [rows, cols] = sizes[..] else { return Err(format!("it has {} players, not 2", sizes.len())) };
-    // An optional comment in quotes.
-    let numbers: Vec<&str> = after.iter().copied().filter(|word| !word.starts_with('"')).collect();
+    let numbers = payoffs(after).ok_or_else(strange)?;
     let wanted = rows.checked_mul(cols).and_then(|n| n.checked_mul(2)).ok_or_else(strange)?;
     if numbers.len() != wanted {
         return Err(format!("expected {wanted} payoffs, found {}", numbers.len()));
@@ -53,18 +53,32 @@ pub(super) fn read(bytes: &[u8]) -> Result<GameTable, String> {
     Ok(Matrix::new(rows, cols, payoffs).map_err(|e| e.to_string())?.into())
 }
 
-/// What blanks separate; braces stand alone, and a text in quotes is one word.
+/// The payoffs entry by entry, from the payoff form or from outcomes and the number of one for each entry; 0 is none of them.
+fn payoffs<'a>(words: &[&'a str]) -> Option<Vec<&'a str>> {
+    // Without names and an optional comment.
+    let words: Vec<&str> = words.iter().copied().filter(|word| !word.starts_with('"')).collect();
+    let Some(end) = words.iter().rposition(|word| *word == "}") else { return Some(words) };
+    let outcomes: Vec<&[&str]> = words.get(1..end)?.split(|word| *word == "{").skip(1).collect();
+    let of = |entry: &&str| match entry.parse::<usize>().ok()?.checked_sub(1) {
+        None => Some(["0", "0"].as_slice()),
+        Some(at) => outcomes.get(at)?.strip_suffix(&["}"]),
+    };
+    Some(words[end + 1..].iter().map(of).collect::<Option<Vec<_>>>()?.concat())
+}
+
+/// What blanks and commas separate; braces stand alone, and a text in quotes is one word.
 fn words(text: &str) -> Vec<&str> {
     let mut out = Vec::new();
-    let mut rest = text.trim_start();
+    let between = |c: char| c.is_whitespace() || c == ',';
+    let mut rest = text.trim_start_matches(between);
     while let Some(first) = rest.chars().next() {
         let end = match first {
             '{' | '}' => 1,
             '"' => rest[1..].find('"').map_or(rest.len(), |at| at + 2),
-            _ => rest.find(|c: char| c.is_whitespace() || "{}\"".contains(c)).unwrap_or(rest.len()),
+            _ => rest.find(|c| between(c) || "{}\"".contains(c)).unwrap_or(rest.len()),
         };
         out.push(&rest[..end]);
-        rest = rest[end..].trim_start();
+        rest = rest[end..].trim_start_matches(between);
     }
     out
 }
@@ -112,5 +126,17 @@ mod tests {
     fn named_strategies_comments_and_fractions_are_read() {
         let file = "NFG 1 R \"a game\" { \"Red\" \"Blue\" }\n\n{ { \"x\" \"y\" }\n{ \"l\" }\n}\n\"a comment\"\n1/4 -1/4 -3 3\n";
         assert_eq!(read(file.as_bytes()).unwrap().payoffs.as_slice(), [0.25, -3.0]);
+    }
+
+    #[test]
+    fn outcomes_are_read_by_their_numbers() {
+        let game = |entries: &str| {
+            let outcomes = "{\n{ \"win\" 1/2, -1/2 }\n{ \"\" -3,3 }\n}";
+            let names = "{ { \"x\" \"y\" }\n{ \"l\" \"r\" }\n}";
+            read(format!("NFG 1 R \"t\" {{ \"Red\" \"Blue\" }}\n\n{names}\n\"\"\n\n{outcomes}\n{entries}\n").as_bytes())
+        };
+        assert_eq!(game("2 1 0 2").unwrap().payoffs.as_slice(), [-3.0, 0.0, 0.5, -3.0]);
+        assert_eq!(game("2 1 0").unwrap_err(), "expected 8 payoffs, found 6");
+        assert_eq!(game("2 1 0 3").unwrap_err(), "not a game in Gambit's strategic form for two players");
     }
 }
