@@ -1,10 +1,15 @@
 //! The semantic space on the built-in world: is what lies together of one kind?
+//!
+//! `GRTS_EMBEDDER=DIR cargo test --release -p grts --test semantic -- --nocapture` asks it of a directory of
+//! `sentence-transformers` instead of the base.
 
 use grts::models::builtin;
 use grts::policy::Base;
 use grts::semantic::{Embedder, SemanticSpace};
 use grts::world::{MERIDIAN_SEED, World};
 use grts_game::Estimate;
+use grts_lm::bert::SentenceEncoder;
+use std::path::Path;
 
 /// Held-out paraphrases of each cell.
 const PARAPHRASES: usize = 4;
@@ -15,7 +20,9 @@ fn nearest_neighbours_share_form_or_department() {
     let world = World::meridian(MERIDIAN_SEED);
     let asks: Vec<_> = world.grid(PARAPHRASES, 1).into_iter().filter(|case| !case.chain).collect();
     let texts: Vec<&str> = asks.iter().map(|case| case.user_turns[0].as_str()).collect();
-    let space = SemanticSpace::new(Embedder::Base(&base), &texts).unwrap();
+    let encoder = std::env::var_os("GRTS_EMBEDDER").map(|d| SentenceEncoder::load(Path::new(&d)).unwrap());
+    let embedder = encoder.as_ref().map_or(Embedder::Base(&base), Embedder::Sentences);
+    let space = SemanticSpace::new(embedder, &texts).unwrap();
     let vectors = space.embed(&texts).unwrap();
     let cosine = |i: usize, j: usize| vectors[i].iter().zip(&vectors[j]).map(|(a, b)| a * b).sum::<f64>();
     let (mut either, mut form, mut department) = (0, 0, 0);

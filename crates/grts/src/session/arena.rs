@@ -21,6 +21,9 @@ use grts_lm::train::Sequence;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 
+#[cfg(test)]
+mod tests;
+
 impl From<GameError> for Error {
     fn from(error: GameError) -> Self {
         defect(&error)
