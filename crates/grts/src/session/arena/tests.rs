@@ -3,7 +3,7 @@
 use super::{Players, Trained};
 use crate::policy::{Policy, Voice};
 use crate::scenario::{Method, Scenario};
-use crate::session::desk::{Desk, Reporter, Status, Watcher, stored};
+use crate::session::desk::{Desk, Reporter, Status, Steps, Watcher, stored};
 use crate::session::stage::{Stage, Stream};
 use crate::session::{config, evaluation};
 use crate::store::{Manifest, RunDir};
@@ -69,7 +69,7 @@ fn a_blue_that_always_refuses_is_rejected_and_kept_on_disk_with_its_reason() {
     assert!(served.high < 0.05 && before.low > stage.scenario.game.h_min, "{served:?} {before:?}");
 
     let (interrupt, mut silent) = (AtomicBool::new(false), Silent);
-    let desk = RefCell::new(Desk::new(run, 0, &interrupt, &mut silent));
+    let desk = RefCell::new(Desk::new(run, Steps::default(), &interrupt, &mut silent));
     let mut players = Players::new(&stage, &desk).unwrap();
     let mut watcher = Watcher::new(&desk, &stage.scenario);
     let (reds, blues) = (vec![stage.untouched.clone()], vec![refuser]);
