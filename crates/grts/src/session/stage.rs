@@ -37,6 +37,7 @@ pub(super) enum Stream {
     Exploiter = 13,
     Archive = 14,
     Evidence = 15,
+    Selection = 16,
 }
 
 pub(super) struct Stage {
