@@ -176,6 +176,7 @@ fn response(player: &str, record: Option<&ResponseRecord>) -> String {
     let verdict = match verdict {
         Verdict::Admitted => "admitted".to_owned(),
         Verdict::Rejected { reason } => format!("rejected: {reason}"),
+        Verdict::Redundant { reason } => format!("redundant: {reason}"),
         Verdict::Duplicate { of } => format!("the same as policy {of}"),
     };
     format!("{player} gains {:+.3} [{:+.3}, {:+.3}], {verdict}", gain.mean, gain.low, gain.high)

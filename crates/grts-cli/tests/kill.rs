@@ -60,8 +60,14 @@ fn team_scenario() -> String {
     SCENARIO.replace("h_min = 0.02", "h_min = 0.02\nred_team = 2\nschedule = 'drawn'")
 }
 
+/// The same with two candidates a response, and a reward, a choice and an admission that look at diversity.
+fn diverse_scenario() -> String {
+    SCENARIO.replace("name = 'kill'", "name = 'kill'\nmethod = 'grts'")
+}
+
 const KILLS: u32 = 20;
 const TEAM_KILLS: u32 = 8;
+const DIVERSE_KILLS: u32 = 8;
 /// The longest life of a process that will be killed, in durations of the reference: longer than its longest unit.
 const LONGEST_LIFE: f64 = 0.7;
 const SHORTEST_LIFE: Duration = Duration::from_millis(5);
@@ -253,6 +259,16 @@ fn a_team_survives_kills_too() {
         assert_eq!(policy.join("seat-1/adapter_config.json").exists(), seats);
         assert_eq!(policy.join("adapter_config.json").exists(), !seats);
     }
+}
+
+#[test]
+fn a_run_that_chooses_for_diversity_survives_kills_too() {
+    let _alone = alone();
+    let desk = Desk::with(&diverse_scenario());
+    let reference = Reference::of(&desk);
+    let told = desk.stderr();
+    assert!(told.contains("after the climb") && told.contains("(taken): gain "), "{told}");
+    survives(&desk, &reference, DIVERSE_KILLS);
 }
 
 /// Creation takes milliseconds of a run, so kills over all of it seldom fall here.

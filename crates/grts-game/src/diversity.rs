@@ -92,7 +92,20 @@ pub fn expected_cardinality(rows: &Matrix) -> f64 {
     let length = |row: usize| dot(rows.row(row), rows.row(row)).sqrt();
     let scales: Vec<f64> = (0..rows.rows()).map(length).map(|l| if l > 0.0 { 1.0 / l } else { 0.0 }).collect();
     let n = rows.rows();
-    let kernel = DMatrix::from_fn(n, n, |i, j| scales[i] * scales[j] * dot(rows.row(i), rows.row(j)));
+    cardinality(DMatrix::from_fn(n, n, |i, j| scales[i] * scales[j] * dot(rows.row(i), rows.row(j))))
+}
+
+/// [`expected_cardinality`] of items that are known by their products alone, `kernel` n × n, of which one half is read.
+/// Eigenvalues below 0, which a kernel that was estimated may have, count as 0.
+///
+/// # Errors
+/// The kernel is not square.
+pub fn kernel_cardinality(kernel: &Matrix) -> Result<f64, GameError> {
+    check_square(kernel)?;
+    Ok(cardinality(DMatrix::from_row_slice(kernel.rows(), kernel.rows(), kernel.as_slice())))
+}
+
+fn cardinality(kernel: DMatrix<f64>) -> f64 {
     kernel.symmetric_eigenvalues().iter().map(|lambda| lambda.max(0.0) / (1.0 + lambda.max(0.0))).sum()
 }
 
@@ -131,11 +144,19 @@ impl LogDetGain {
 /// Squared distance min_β ‖βᵀ A − b‖² of a point from the convex hull of the rows of A (Liu et al. 2021): 0 for anything
 /// that a mixture of the rows already does.
 ///
+/// # Errors
+/// `point` does not have the columns of `rows`.
+pub fn hull_distance(rows: &Matrix, point: &[f64]) -> Result<f64, GameError> {
+    Ok(nearest_in_hull(rows, point)?.0)
+}
+
+/// [`hull_distance`], and the mixture β of the rows that comes nearest.
+///
 /// Accelerated projected gradient (Beck & Teboulle 2009) until the duality gap is below 1e-10 of the squared scale.
 ///
 /// # Errors
 /// `point` does not have the columns of `rows`.
-pub fn hull_distance(rows: &Matrix, point: &[f64]) -> Result<f64, GameError> {
+pub fn nearest_in_hull(rows: &Matrix, point: &[f64]) -> Result<(f64, Vec<f64>), GameError> {
     if point.len() != rows.cols() {
         let place = "point beside a hull".to_owned();
         return Err(GameError::Shape { place, expected: rows.cols(), found: point.len() });
@@ -161,7 +182,7 @@ pub fn hull_distance(rows: &Matrix, point: &[f64]) -> Result<f64, GameError> {
         (weights, momentum) = (next, faster);
     }
     let nearest = seen.vec_mul(&weights);
-    Ok(dot(&nearest, &nearest))
+    Ok((dot(&nearest, &nearest), weights))
 }
 
 /// Steps after which the distance is taken as it is, and the duality gap that ends them earlier.
@@ -191,11 +212,16 @@ pub fn policy_space_distance(policy: &[f64], population: &[Vec<f64>]) -> f64 {
     population.iter().map(divergence).fold(f64::INFINITY, f64::min)
 }
 
-fn check_kernel(kernel: &Matrix) -> Result<(), GameError> {
-    if kernel.rows() != kernel.cols() {
-        let place = "columns of a square kernel".to_owned();
-        return Err(GameError::Shape { place, expected: kernel.rows(), found: kernel.cols() });
+fn check_square(kernel: &Matrix) -> Result<(), GameError> {
+    if kernel.rows() == kernel.cols() {
+        return Ok(());
     }
+    let place = "columns of a square kernel".to_owned();
+    Err(GameError::Shape { place, expected: kernel.rows(), found: kernel.cols() })
+}
+
+fn check_kernel(kernel: &Matrix) -> Result<(), GameError> {
+    check_square(kernel)?;
     for row in 0..kernel.rows() {
         for col in 0..=row {
             let (found, wanted) = (kernel.get(row, col), if row == col { 1.0 } else { kernel.get(col, row) });
@@ -210,7 +236,10 @@ fn check_kernel(kernel: &Matrix) -> Result<(), GameError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{LogDetGain, Spectrum, expected_cardinality, hull_distance, policy_space_distance, vendi_score};
+    use super::{
+        LogDetGain, Spectrum, expected_cardinality, hull_distance, kernel_cardinality, nearest_in_hull,
+        policy_space_distance, vendi_score,
+    };
     use crate::Matrix;
 
     #[test]
@@ -274,6 +303,10 @@ mod tests {
             assert!((expected_cardinality(&apart) - n as f64 / 2.0).abs() < 1e-12);
         }
         assert_eq!(expected_cardinality(&Matrix::from_rows(&[[0.0, 0.0]]).unwrap()), 0.0);
+        // λ = 1 + 1.2 and 1 − 1.2: products that no rows have.
+        let estimated = Matrix::from_rows(&[[1.0, 1.2], [1.2, 1.0]]).unwrap();
+        assert!((kernel_cardinality(&estimated).unwrap() - 2.2 / 3.2).abs() < 1e-12);
+        assert!(kernel_cardinality(&Matrix::from_rows(&[[1.0, 0.0]]).unwrap()).is_err());
     }
 
     #[test]
@@ -307,6 +340,11 @@ mod tests {
             assert!((found - squared).abs() < 1e-6, "{point:?}: {found}");
         }
         assert!(hull_distance(&triangle, &[0.0]).is_err());
+        let (_, weights) = nearest_in_hull(&triangle, &[3.0, 3.0]).unwrap();
+        assert!(
+            weights.iter().zip([0.0, 0.5, 0.5]).all(|(found, expected)| (found - expected).abs() < 1e-3),
+            "{weights:?}"
+        );
     }
 
     #[test]

@@ -253,6 +253,56 @@ fn a_rejected_response_is_recorded_and_never_admitted() {
     }
 }
 
+/// Both sides find nothing new from some response on.
+struct Content {
+    inner: MatrixGame,
+    gain: f64,
+}
+
+impl Arena<usize, usize> for Content {
+    type Error = GameError;
+
+    fn payoff_range(&self) -> (f64, f64) {
+        self.inner.payoff_range()
+    }
+
+    fn play(
+        &mut self,
+        iteration: usize,
+        reds: &[usize],
+        blues: &[usize],
+        game: &mut MetaGame,
+    ) -> Result<(), GameError> {
+        self.inner.play(iteration, reds, blues, game)
+    }
+}
+
+impl BestResponseOracle<usize, usize> for Content {
+    type Error = GameError;
+
+    fn respond_red(&mut self, state: &State<'_, usize, usize>) -> Result<Response<usize>, GameError> {
+        self.respond_blue(state)
+    }
+
+    fn respond_blue(&mut self, _state: &State<'_, usize, usize>) -> Result<Response<usize>, GameError> {
+        let verdict = Verdict::Redundant { reason: "nothing new".to_owned() };
+        Ok(Response { policy: 1, gain: Estimate::exact(self.gain), verdict })
+    }
+}
+
+#[test]
+fn a_redundant_response_is_not_admitted_and_certifies() {
+    for order in [Order::Simultaneous, Order::Alternating] {
+        for (gain, stop_reason) in [(0.0, StopReason::Converged), (0.1, StopReason::Iterations)] {
+            let mut game = Content { inner: MatrixGame::new(brps()), gain };
+            let config = Config { order, ..Config::psro(3, 1e-9) };
+            let solution = solver::solve(&mut game, vec![0], vec![0], &config, &mut ()).unwrap();
+            assert_eq!((solution.stop_reason, solution.gap), (stop_reason, Some(2.0 * gain)));
+            assert_eq!((solution.reds, solution.blues), (vec![0], vec![0]));
+        }
+    }
+}
+
 #[test]
 fn an_arena_that_forgets_an_entry_is_found_out() {
     let mut game = Gated { inner: MatrixGame::new(brps()), plays: false };

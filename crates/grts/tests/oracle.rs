@@ -2,7 +2,7 @@
 //! through comes again.
 
 use grts::judge::{Exchange, Judge};
-use grts::oracle::{BlueOracle, Diversity, Floors, Helpfulness, Measure, RedOracle, Training, TrainingLog};
+use grts::oracle::{BlueOracle, Diversity, Floors, Helpfulness, Learnt, Measure, RedOracle, Training, TrainingLog};
 use grts::policy::{Base, Policy};
 use grts::rollout::Table;
 use grts::scenario::{Learning, Scenario};
@@ -67,7 +67,7 @@ fn search(table: &Table<'_>, search_rounds: usize, search_dialogues: usize) -> T
         told.push(returns);
         Ok(())
     };
-    let (_, log) = oracle.respond(&[(&blue, 1.0)], &mut hear).unwrap();
+    let log = oracle.respond(&[(&blue, 1.0)], &mut hear).unwrap().log;
     let lived: Vec<f64> = log.search.iter().chain(&log.returns).copied().collect();
     assert_eq!(told, lived, "progress is told once a round and a step");
     log
@@ -135,7 +135,7 @@ fn an_attack_that_got_through_is_tried_again() {
     assert_eq!(log.dialogues, 2 * BATCH as u64, "replays cost dialogues too");
 }
 
-fn respond(table: &Table<'_>, floors: Floors, diversity: Option<&Diversity<'_>>) -> (Vec<Adapter>, TrainingLog) {
+fn learn(table: &Table<'_>, floors: Floors, diversity: Option<&Diversity<'_>>) -> Learnt {
     let learning = Learning { steps: 3, batch: 64, ..Scenario::builtin().unwrap().red.learning };
     let training = Training { table, learning: &learning, key: KEY };
     let search = (1, 128);
@@ -150,6 +150,11 @@ fn respond(table: &Table<'_>, floors: Floors, diversity: Option<&Diversity<'_>>)
     };
     let blue = Policy::base();
     oracle.respond(&[(&blue, 1.0)], &mut |_| Ok(())).unwrap()
+}
+
+fn respond(table: &Table<'_>, floors: Floors, diversity: Option<&Diversity<'_>>) -> (Vec<Adapter>, TrainingLog) {
+    let learnt = learn(table, floors, diversity);
+    (learnt.adapters, learnt.log)
 }
 
 #[test]
@@ -168,9 +173,11 @@ fn a_training_that_crosses_a_floor_ends_with_the_adapter_before() {
         assert!(log.collapsed.unwrap().starts_with(&format!("step {}: log-probability ", steps + 1)));
         // The adapter that played the last good batch, which is not the one after it.
         let never = Floors { reference: 0.0, ..NO_FLOORS };
-        let (first, none) = respond(table, never, None);
-        assert!(none.returns.is_empty() && first != kept);
-        assert_ne!(kept, respond(table, NO_FLOORS, None).0);
+        let Learnt { adapters: first, searched, log: none } = learn(table, never, None);
+        assert!(none.returns.is_empty() && first != kept && searched.is_none());
+        let whole = learn(table, NO_FLOORS, None);
+        assert_ne!(kept, whole.adapters);
+        assert_eq!(whole.searched, Some(first), "what the climb begins with");
     });
 }
 

@@ -175,7 +175,7 @@ fn train_and_attack(base: &Base, rules: &Rules) -> Found {
             floors: never,
             diversity: None,
         };
-        let (adapters, _) = oracle.respond(&[(&Policy::base(), 1.0)], &mut |_| Ok(())).unwrap();
+        let adapters = oracle.respond(&[(&Policy::base(), 1.0)], &mut |_| Ok(())).unwrap().adapters;
         let episodes = play(table, &Policy::team("trained", adapters), DIALOGUES);
         let scores: Vec<_> = episodes.iter().map(Episode::scores).collect();
         let by_turn = rules.asr_by_turn(&scores).iter().map(|c| c.estimate().mean).collect();

@@ -15,6 +15,12 @@ pub enum Verdict {
         /// Which constraint, and by how much.
         reason: String,
     },
+    /// It gains nothing and does nothing that a mixture of the population does not do, and so does not enter. It is
+    /// feasible, so its gain certifies.
+    Redundant {
+        /// The figures that say so.
+        reason: String,
+    },
     /// It is a policy that the population already holds, which therefore does not grow.
     Duplicate {
         /// Index of that policy.

@@ -112,7 +112,7 @@ where
 
     fn admit_red(&mut self, response: Response<R>) {
         match response.verdict {
-            Verdict::Rejected { .. } => {}
+            Verdict::Rejected { .. } | Verdict::Redundant { .. } => {}
             Verdict::Duplicate { of } => self.meta_strategy.red.repeat(of),
             Verdict::Admitted => {
                 self.reds.push(response.policy);
@@ -124,7 +124,7 @@ where
 
     fn admit_blue(&mut self, response: Response<B>) {
         match response.verdict {
-            Verdict::Rejected { .. } => {}
+            Verdict::Rejected { .. } | Verdict::Redundant { .. } => {}
             Verdict::Duplicate { of } => self.meta_strategy.blue.repeat(of),
             Verdict::Admitted => {
                 self.blues.push(response.policy);

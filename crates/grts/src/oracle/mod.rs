@@ -4,16 +4,18 @@
 //! on serving honest people. Both wishes are constraints with a Lagrange multiplier, never part of the payoff, so the game
 //! stays zero-sum. An oracle never sees a dialogue that estimates a payoff.
 
+mod admission;
 mod blue;
 mod collapse;
 mod diversity;
 mod learning;
 mod red;
 
+pub use admission::{Addition, Descriptor, Merits, choose};
 pub use blue::{BlueOracle, Helpfulness};
 pub use collapse::{Floors, Health};
 pub use diversity::{Diversity, Measure};
-pub use red::{RedOracle, fluency};
+pub use red::{Learnt, RedOracle, fluency};
 
 use crate::error::Error;
 use crate::policy::{Base, Policy, View};

@@ -42,6 +42,17 @@ pub struct RedOracle<'a> {
     pub diversity: Option<&'a Diversity<'a>>,
 }
 
+/// What a training of red's came to.
+pub struct Learnt {
+    /// The response, an adapter for each seat.
+    pub adapters: Vec<Adapter>,
+    /// The same before the policy gradient, where a search came first and the gradient went on to its end: broader, and
+    /// less sharp.
+    pub searched: Option<Vec<Adapter>>,
+    /// How it went.
+    pub log: TrainingLog,
+}
+
 /// Updates of a round, each on at most a batch of the dialogues that succeeded.
 const SEARCH_UPDATES: usize = 8;
 /// Batches of dialogues that succeeded after which a round has seen enough, and batches it plays at a time.
@@ -69,11 +80,7 @@ impl RedOracle<'_> {
     ///
     /// # Errors
     /// Whatever stops the training; nothing is kept then.
-    pub fn respond(
-        &self,
-        blues: &Mixture<'_>,
-        progress: &mut Progress<'_>,
-    ) -> Result<(Vec<Adapter>, TrainingLog), Error> {
+    pub fn respond(&self, blues: &Mixture<'_>, progress: &mut Progress<'_>) -> Result<Learnt, Error> {
         let learning = self.training.learning;
         let fresh = |seat| Ok(Seat { trainer: self.training.trainer(None, seat)?, multiplier: 0.0 });
         let mut seats: Vec<Seat> =
@@ -84,6 +91,7 @@ impl RedOracle<'_> {
             let found = self.search(&mut seats, round, blues, &mut log)?;
             progress(found)?;
         }
+        let searched = (self.search_rounds > 0).then(|| tuple(&seats)).transpose()?;
         for step in 0..learning.steps {
             let own = Policy::team("training", tuple(&seats)?);
             let episodes = self.play(self.search_rounds << 16 | step, &own, blues, learning.batch)?;
@@ -93,13 +101,13 @@ impl RedOracle<'_> {
             if let Some(fault) = health.fault(&self.floors) {
                 log.count(&episodes);
                 log.collapsed = Some(format!("step {}: {fault}", step + 1));
-                return Ok((good, log));
+                return Ok(Learnt { adapters: good, searched: None, log });
             }
             good = tuple(&seats)?;
             self.climb(&mut seats, step, (&episodes, &reference), &mut log)?;
             progress(log.returns[step])?;
         }
-        Ok((tuple(&seats)?, log))
+        Ok(Learnt { adapters: tuple(&seats)?, searched, log })
     }
 
     fn play(&self, step: usize, own: &Policy, blues: &Mixture<'_>, count: usize) -> Result<Vec<Episode>, Error> {

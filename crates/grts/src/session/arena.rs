@@ -1,12 +1,14 @@
 //! Language models as arena and oracle of the one solver loop.
 
+use super::admission::{Admission, Contest};
 use super::desk::{Cost, Desk, unit};
 use super::evaluation::{self, records_of};
 use super::stage::{Stage, Stream, defect, mixture};
 use crate::error::Error;
 use crate::measure::{self, Request, Wanted};
 use crate::oracle::{
-    BlueOracle, Diversity, Floors, Helpfulness, Measure, RedOracle, Training, TrainingLog, fluency, systematic,
+    BlueOracle, Descriptor, Diversity, Floors, Helpfulness, Learnt, Measure, RedOracle, Training, TrainingLog, fluency,
+    systematic,
 };
 use crate::policy::Policy;
 use crate::rollout::{Attacker, Episode, Pairing};
@@ -20,6 +22,7 @@ use grts_game::{Estimate, GameError, MetaGame, Moments};
 use grts_lm::train::Sequence;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 #[cfg(test)]
 mod tests;
@@ -32,9 +35,11 @@ impl From<GameError> for Error {
 
 /// Both players of a run.
 pub(super) struct Players<'a, 'd> {
-    stage: &'a Stage,
-    desk: &'a RefCell<Desk<'d>>,
+    pub(super) stage: &'a Stage,
+    pub(super) desk: &'a RefCell<Desk<'d>>,
     helpfulness: Option<Helpfulness>,
+    /// What members of red's population say, by their ids, as far as it is known.
+    pub(super) attacks: BTreeMap<String, Descriptor>,
     /// Success of the untouched base on open questions: the measure of lost helpfulness.
     pub(super) initial_open: Option<Estimate>,
 }
@@ -52,6 +57,7 @@ struct Candidate {
     policy: Policy,
     log: TrainingLog,
     rejected: Option<String>,
+    admission: Option<Admission>,
     cost: Cost,
 }
 
@@ -64,6 +70,9 @@ pub(super) struct Trained {
     /// `None` when admitted.
     pub(super) rejected: Option<String>,
     log: TrainingLog,
+    /// What it was chosen from and what it adds, under `grts`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) admission: Option<Admission>,
 }
 
 /// What an oracle is asked for.
@@ -108,7 +117,7 @@ const ATTEMPTS: usize = 3;
 
 impl<'a, 'd> Players<'a, 'd> {
     pub(super) fn new(stage: &'a Stage, desk: &'a RefCell<Desk<'d>>) -> Result<Self, Error> {
-        Ok(Self { stage, desk, helpfulness: None, initial_open: None })
+        Ok(Self { stage, desk, helpfulness: None, attacks: BTreeMap::new(), initial_open: None })
     }
 
     /// Writes its adapters; a script has none.
@@ -124,7 +133,7 @@ impl<'a, 'd> Players<'a, 'd> {
     }
 
     /// Plays `count` dialogues of the mixture against the mixture (one side is usually a single policy).
-    fn dialogues(
+    pub(super) fn dialogues(
         &self,
         reds: &[(&Policy, f64)],
         blues: &[(&Policy, f64)],
@@ -162,11 +171,12 @@ impl<'a, 'd> Players<'a, 'd> {
         if self.stage.scenario.budget.is_counted() { 1 } else { self.at_once() }
     }
 
-    /// Red's response, trained or from the store, as it was measured.
+    /// Red's response, trained or from the store, as it was measured; the better one of two where there is a `contest`.
     pub(super) fn train_red(
         &self,
         task: &Assignment<'_>,
         diversity: Option<&Diversity<'_>>,
+        contest: Option<&Contest<'_>>,
     ) -> Result<(Trained, Policy), Error> {
         self.respond(task, self.stage.rules.team().seats(), || {
             let table = self.stage.table();
@@ -186,13 +196,28 @@ impl<'a, 'd> Players<'a, 'd> {
                 },
                 diversity,
             };
-            let (adapters, log) = oracle.respond(task.opponents, &mut self.step())?;
+            let Learnt { adapters, searched, log } = oracle.respond(task.opponents, &mut self.step())?;
             if let Some(why) = &log.collapsed {
                 let mut desk = self.desk.borrow_mut();
                 desk.note(&format!("{}: collapsed at {why}; its last good adapter is kept", task.unit));
                 desk.skip(task.learning.steps - log.returns.len());
             }
-            self.measured_red(task, Policy::team(task.id(), adapters), log)
+            let named = |adapters| Policy::team(task.id(), adapters);
+            match contest {
+                None => self.measured_red(task, named(adapters), log),
+                Some(contest) => {
+                    let candidates: Vec<Policy> = searched.into_iter().chain([adapters]).map(named).collect();
+                    let (policy, mut admission, cost) = self.select(contest, candidates)?;
+                    let (mut candidate, episodes) = self.measured_red(task, policy, log)?;
+                    candidate.cost.add(cost);
+                    if self.stage.scenario.red.diversity_weight > 0.0 {
+                        admission.judge(moments(&episodes)?.mean - contest.value);
+                    }
+                    self.desk.borrow_mut().note(&format!("{}: {}", task.unit, admission.told()));
+                    candidate.admission = Some(admission);
+                    Ok((candidate, episodes))
+                }
+            }
         })
     }
 
@@ -216,7 +241,7 @@ impl<'a, 'd> Players<'a, 'd> {
         let rejected = halting(&fluency(&self.stage.base, &episodes, seats)?, floor);
         let mut cost = Cost::of(&episodes);
         cost.add(Cost { dialogues: log.dialogues, tokens: log.tokens });
-        Ok((Candidate { policy, log, rejected, cost }, episodes))
+        Ok((Candidate { policy, log, rejected, admission: None, cost }, episodes))
     }
 
     /// Blue's response from `start`, trained against `practice` or from the store, as it was measured.
@@ -243,7 +268,7 @@ impl<'a, 'd> Players<'a, 'd> {
         train: impl FnOnce() -> Result<(Candidate, Vec<Episode>), Error>,
     ) -> Result<(Trained, Policy), Error> {
         let (trained, fresh) = unit(self.desk, &task.unit, || {
-            let (Candidate { policy, log, rejected, cost }, episodes) = train()?;
+            let (Candidate { policy, log, rejected, admission, cost }, episodes) = train()?;
             let mut records = records_of(&episodes, task.purpose, task.iteration, &policy.id, "mixture");
             if task.unit.contains("blue") {
                 records = records_of(&episodes, task.purpose, task.iteration, "mixture", &policy.id);
@@ -252,8 +277,10 @@ impl<'a, 'd> Players<'a, 'd> {
             let collapsed =
                 log.collapsed.iter().map(|why| format!("collapsed at {why}; its last good adapter is kept"));
             records.events.extend(collapsed.map(|text| warning(&policy.id, &text)));
+            records.events.extend(admission.iter().map(|admission| admission.event(&policy.id)));
             self.save(&policy)?;
-            Ok((Trained { id: policy.id, returns: self.returns(&episodes)?, rejected, log }, cost, records))
+            let returns = self.returns(&episodes)?;
+            Ok((Trained { id: policy.id, returns, rejected, log, admission }, cost, records))
         })?;
         if !fresh {
             self.desk.borrow_mut().skip(trained.log.search.len() + trained.log.returns.len());
@@ -294,7 +321,7 @@ impl<'a, 'd> Players<'a, 'd> {
             let (rejected, gate_cost) = self.gate(&policy, StreamKey { entry: attempt as u64, ..task.gate })?;
             cost.add(gate_cost);
             if rejected.is_none() || attempt + 1 == ATTEMPTS {
-                return Ok(Candidate { policy, log, rejected, cost });
+                return Ok(Candidate { policy, log, rejected, admission: None, cost });
             }
             if let Some(reason) = rejected {
                 self.desk.borrow_mut().note(&format!("{}: {reason}; training on", task.unit));
@@ -362,7 +389,7 @@ impl<'a, 'd> Players<'a, 'd> {
     }
 
     /// What being different earns in iteration `i`: linear from the setting to 0 in the last one, or where the budget ends.
-    fn diversity_weight(&self, i: usize) -> f64 {
+    pub(super) fn diversity_weight(&self, i: usize) -> f64 {
         let scenario = &self.stage.scenario;
         let iterations = i as f64 / (scenario.solver.iterations - 1).max(1) as f64;
         match scenario.method {
@@ -442,7 +469,7 @@ impl<'a, 'd> Players<'a, 'd> {
             purpose: Purpose::Probe,
             iteration: None,
         };
-        let (trained, _) = self.train_red(&task, None)?;
+        let (trained, _) = self.train_red(&task, None, None)?;
         let gain = Estimate::weighted(&[(1.0, trained.returns), (-1.0, value)]);
         Ok(Probe { asr: trained.returns, gain })
     }
@@ -475,7 +502,7 @@ impl<'a, 'd> Players<'a, 'd> {
 }
 
 /// Why the tuple must stay out, if some seat's fluency may lie below the floor.
-fn halting(fluency: &[Estimate], floor: f64) -> Option<String> {
+pub(super) fn halting(fluency: &[Estimate], floor: f64) -> Option<String> {
     let (seat, Estimate { mean, low, high, .. }) = fluency.iter().enumerate().find(|(_, seat)| seat.low < floor)?;
     let of = if fluency.len() == 1 { String::new() } else { format!(" of seat {seat}") };
     Some(format!("fluency{of} {mean:.2} [{low:.2}, {high:.2}] nats per token is below the floor {floor}"))
@@ -491,7 +518,7 @@ fn warning(id: &str, what: &str) -> EventRecord {
 }
 
 /// Moments of the returns; a dialogue whose return is unscored is left out.
-fn moments(episodes: &[Episode]) -> Result<Moments, Error> {
+pub(super) fn moments(episodes: &[Episode]) -> Result<Moments, Error> {
     let mut moments = Moments::default();
     for returns in episodes.iter().filter_map(|e| e.returns) {
         moments.push(returns);
@@ -502,8 +529,13 @@ fn moments(episodes: &[Episode]) -> Result<Moments, Error> {
     Ok(moments)
 }
 
-fn verdict(rejected: Option<String>) -> Verdict {
-    rejected.map_or(Verdict::Admitted, |reason| Verdict::Rejected { reason })
+fn verdict(trained: &Trained) -> Verdict {
+    let redundant = trained.admission.as_ref().and_then(|admission| admission.redundant.clone());
+    match (trained.rejected.clone(), redundant) {
+        (Some(reason), _) => Verdict::Rejected { reason },
+        (None, Some(reason)) => Verdict::Redundant { reason },
+        (None, None) => Verdict::Admitted,
+    }
 }
 
 /// Requests of honest people with the base's own replies: look-alike ones until served, at most eight tries each.
@@ -631,14 +663,21 @@ impl BestResponseOracle<Policy, Policy> for Players<'_, '_> {
                 Known::Policies => Measure::PolicySpace(&self.stage.base, &reds),
             },
         });
+        let value = state.game.mixture_value(&state.equilibrium.row, &state.equilibrium.col);
+        let contest = match self.stage.scenario.method {
+            Method::Grts => Some(self.contest(state, &blues, value.mean)?),
+            _ => None,
+        };
         let task = self.task(unit, learning, &blues, i, [Stream::TrainRed, Stream::Gate]);
         let (trained, policy) = match self.stage.scenario.method {
             Method::Heuristic => self.scripted_red(&task)?,
-            _ => self.train_red(&task, diversity.as_ref())?,
+            _ => self.train_red(&task, diversity.as_ref(), contest.as_ref())?,
         };
-        let value = state.game.mixture_value(&state.equilibrium.row, &state.equilibrium.col);
+        if let Some(admission) = &trained.admission {
+            self.attacks.insert(trained.id.clone(), admission.attacks.clone());
+        }
         let gain = Estimate::weighted(&[(1.0, trained.returns), (-1.0, value)]);
-        Ok(Response { policy, gain, verdict: verdict(trained.rejected) })
+        Ok(Response { policy, gain, verdict: verdict(&trained) })
     }
 
     fn respond_blue(&mut self, state: &State<'_, Policy, Policy>) -> Result<Response<Policy>, Error> {
@@ -656,6 +695,6 @@ impl BestResponseOracle<Policy, Policy> for Players<'_, '_> {
         let (trained, policy) = self.train_blue(&task, &practice, start)?;
         let value = state.game.mixture_value(&state.equilibrium.row, &state.equilibrium.col);
         let gain = Estimate::weighted(&[(1.0, value), (-1.0, trained.returns)]);
-        Ok(Response { policy, gain, verdict: verdict(trained.rejected) })
+        Ok(Response { policy, gain, verdict: verdict(&trained) })
     }
 }

@@ -4,6 +4,7 @@
 //! and of earlier units, and is committed whole. Resuming executes the same code from the start and takes the outputs of
 //! committed units instead of computing them, so a resumed run cannot differ from an unbroken one.
 
+mod admission;
 mod arena;
 mod attack;
 mod certificate;

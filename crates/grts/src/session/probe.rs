@@ -242,7 +242,7 @@ impl Contest<'_> {
             iteration: None,
         };
         let (trained, policy) = match self.settings.against {
-            Player::Blue => players.train_red(&task, None)?,
+            Player::Blue => players.train_red(&task, None, None)?,
             Player::Red => players.train_blue(&task, opponents, None)?,
         };
         let Trained { id, returns, rejected, .. } = trained;

@@ -37,7 +37,8 @@ pub(super) enum Stream {
     Exploiter = 13,
     Archive = 14,
     Evidence = 15,
-    Attack = 16,
+    Selection = 16,
+    Attack = 17,
 }
 
 pub(super) struct Stage {
