@@ -103,6 +103,8 @@ fn the_payoffs_of_a_played_run_are_exported(desk: &Desk) {
     let records = run.unit_keys().unwrap().into_iter().filter_map(|key| run.records(&key).unwrap());
     let played = records.flat_map(|of| of.episodes).filter(|episode| episode.purpose == Purpose::Payoff);
     let played: Vec<EpisodeRecord> = played.collect();
+    let profile: Value = run.unit("profile").unwrap().unwrap();
+    drop(run);
     for (row, red) in reds.iter().enumerate() {
         for (col, blue) in blues.iter().enumerate() {
             let of = played.iter().filter(|episode| (&episode.red, &episode.blue) == (red, blue));
@@ -110,7 +112,6 @@ fn the_payoffs_of_a_played_run_are_exported(desk: &Desk) {
             assert!(sample.count > 0 && sample.mean == table.payoffs.get(row, col), "{red} against {blue}: {sample:?}");
         }
     }
-    let profile: Value = run.unit("profile").unwrap().unwrap();
     for ((side, names), mixture) in [("reds", &reds), ("blues", &blues)].into_iter().zip(table.strategies.unwrap()) {
         let weights: Vec<(String, f64)> = serde_json::from_value(profile["output"][side].clone()).unwrap();
         for (name, weight) in names.iter().zip(mixture) {
