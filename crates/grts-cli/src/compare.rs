@@ -13,6 +13,9 @@ use grts::scenario::Scenario;
 use grts::session::{self, CompareSettings};
 use std::path::Path;
 
+/// Tokens of a method under `--quick`, at most.
+const QUICK_TOKENS: u64 = 300_000;
+
 /// Plays, measures and prints.
 pub fn run(arguments: &Compare) -> Result<(), Error> {
     let settings = settings(arguments)?;
@@ -33,6 +36,7 @@ fn settings(arguments: &Compare) -> Result<CompareSettings, Error> {
     };
     if arguments.quick {
         scenario = scenario.quick();
+        scenario.budget.tokens = scenario.budget.tokens.map(|tokens| tokens.min(QUICK_TOKENS));
     }
     scenario.budget.tokens = arguments.tokens.or(scenario.budget.tokens);
     scenario.agree(arguments.scenario.as_deref().unwrap_or(Path::new("the built-in scenario")))?;

@@ -276,8 +276,8 @@ impl Inspector<'_, '_> {
         let contest = Contest { stage: self.lone, settings: &settings, reds: &[], blues };
         let trained = contest.all(&players)?;
         let strongest = contest.strongest(&trained, |episodes| players.returns(episodes), Estimate::exact(0.0))?;
-        // One that broke its constraint does not count; if all did, nobody showed a way in.
-        Ok(strongest.map_or(Estimate::proportion(0, self.settings.dialogues as u64), |strongest| strongest.returns))
+        // One that broke its constraint does not count; if all did, nothing was measured.
+        Ok(strongest.map_or(Estimate::proportion(0, 0), |strongest| strongest.returns))
     }
 
     /// Of the ways into cells that no honest person uses, those that leaked in the untouched base: the share that still leak.
