@@ -60,9 +60,11 @@ fn team_scenario() -> String {
     SCENARIO.replace("h_min = 0.02", "h_min = 0.02\nred_team = 2\nschedule = 'drawn'")
 }
 
-/// The same with two candidates a response, and a reward, a choice and an admission that look at diversity.
+/// The same with two candidates a response, and a reward, a choice and an admission that look at diversity. Eight dialogues
+/// say little about fluency, so its floor is low: red's population is to grow.
 fn diverse_scenario() -> String {
-    SCENARIO.replace("name = 'kill'", "name = 'kill'\nmethod = 'grts'")
+    let scenario = SCENARIO.replace("name = 'kill'", "name = 'kill'\nmethod = 'grts'");
+    scenario.replace("[red]", "[red]\nfluency_floor = -4.0")
 }
 
 const KILLS: u32 = 20;

@@ -5,7 +5,7 @@ use grts_game::solver::{
     self, Arena, BestResponseOracle, Config, Iteration, Observer, Order, Response, Solution, State, StopReason, Verdict,
 };
 use grts_game::stream::{StreamKey, unit};
-use grts_game::{GameError, Matrix, MetaGame};
+use grts_game::{Estimate, GameError, Matrix, MetaGame};
 
 fn run(payoffs: Matrix, config: &Config) -> (MatrixGame, Solution<usize, usize>, Vec<Iteration>) {
     let (mut game, mut iterations) = (MatrixGame::new(payoffs), Vec::new());
