@@ -510,15 +510,29 @@ unsafe fn best_tile<S: Step>(t: &Tile, rows: usize, panels: usize) -> usize {
                 (1, 2..) => tile::<S, 1, 8>(t),
                 (1, _) => tile::<S, 1, 4>(t),
                 (2, _) => tile::<S, 2, 4>(t),
-                _ => tile::<S, 3, 4>(t),
+                (3, _) => tile::<S, 3, 4>(t),
+                (4, _) => halves::<S, 4>(t),
+                (5, _) => halves::<S, 5>(t),
+                _ => halves::<S, 6>(t),
             }
         }
     }
 }
 
+/// A panel in two passes. With sixteen registers, six rows by two vectors leave room for what is multiplied; three by four
+/// do not, and read every input twice as often.
+#[inline(always)]
+unsafe fn halves<S: Step, const M: usize>(t: &Tile) -> usize {
+    for columns in [0, PANEL / 2] {
+        // SAFETY: the caller promises a whole panel, of which this is half.
+        unsafe { tile::<S, M, 2>(&Tile { w: t.w.add(columns), out: t.out.add(columns), ..*t }) };
+    }
+    1
+}
+
 #[inline(always)]
 unsafe fn run<S: Step>(job: &Job<'_>) {
-    let most = if S::V::WIDTH == 16 { 12 } else { 3 };
+    let most = if S::V::WIDTH == 16 { 12 } else { 6 };
     let (rows, steps) = (job.x.rows, job.w.steps());
     let blocks = rows.div_ceil(most);
     let chunk = if blocks == 1 { steps } else { CHUNK };
