@@ -206,7 +206,7 @@ pub struct Attack {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  grts compare                                            eight methods, three seeds: about two hours on two cores
+  grts compare                                            eight methods, three seeds: hours on two cores
   grts compare --methods psro,grts --seeds 1 --quick      the same questions, small, in some minutes
   grts compare --methods psro,grts --h-min 0.05,0.15,0.3  exploitability against helpfulness
 Every method may spend the same tokens on play and training. Then each blue meets fresh attackers, scripted ones, and the
