@@ -98,6 +98,11 @@ impl Estimate {
         Self { mean, low: mean - below.sqrt(), high: mean + above.sqrt(), n }
     }
 
+    /// The share of everything else, 1 − θ.
+    pub fn complement(self) -> Self {
+        Self { mean: 1.0 - self.mean, low: 1.0 - self.high, high: 1.0 - self.low, n: self.n }
+    }
+
     /// The same estimate cut to [`lo`, `hi`], for a quantity known to lie there.
     pub fn within(self, lo: f64, hi: f64) -> Self {
         let cut = |x: f64| x.max(lo).min(hi);

@@ -2,7 +2,7 @@
 //! in the README.
 
 use super::{Row, aligned, estimate, grouped, plain, shares};
-use grts::comparison::{Arm, Averages, Comparison, CrossPlay};
+use grts::comparison::{Averages, Comparison, CrossPlay, mean_success, met};
 use grts_game::Estimate;
 use std::path::Path;
 
@@ -79,19 +79,18 @@ fn maybe(of: Option<Estimate>) -> String {
 /// Mean ASR of each method's worst attacker (lines) against each method's blue (columns).
 fn crossed(pairs: &[CrossPlay]) -> String {
     const WIDTH: usize = 7;
-    let reds: Vec<Arm> = Arm::ALL.into_iter().filter(|arm| pairs.iter().any(|pair| pair.red == *arm)).collect();
-    let met = |red: Arm, blue: Arm| {
-        let all: Vec<f64> = pairs.iter().filter(|p| (p.red, p.blue) == (red, blue)).map(|p| p.asr.mean).collect();
-        plain(all.iter().sum::<f64>() / all.len().max(1) as f64)
-    };
+    let arms = met(pairs);
     let line = |name: &str, values: Vec<String>| {
         let values: String = values.into_iter().map(|value| format!("{value:>WIDTH$}")).collect();
         format!("{name:<28}{values}\n")
     };
-    let numbered = (1..=reds.len()).map(|n| format!("blue {n}")).collect();
+    let numbered = (1..=arms.len()).map(|n| format!("blue {n}")).collect();
     let mut text = line("CROSS-PLAY, WORST RED", numbered);
-    for (n, &red) in (1..).zip(&reds) {
-        text += &line(&format!("{n} {}", red.name()), reds.iter().map(|&blue| met(red, blue)).collect());
+    for (n, &red) in (1..).zip(&arms) {
+        text += &line(
+            &format!("{n} {}", red.name()),
+            arms.iter().map(|&blue| plain(mean_success(pairs, red, blue))).collect(),
+        );
     }
     text
 }

@@ -17,8 +17,8 @@ fn methods_are_compared_and_added() {
     let first = desk.grts(&words("psro,heuristic", &["--json"]));
     assert_eq!(first.code, Some(0), "{}", first.stderr);
     let told: Value = serde_json::from_str(&first.stdout).unwrap();
-    let written: Value = serde_json::from_str(&fs::read_to_string(desk.path("all/comparison.json")).unwrap()).unwrap();
-    assert_eq!(told, written);
+    let stored: Value = serde_json::from_str(&fs::read_to_string(desk.path("all/comparison.json")).unwrap()).unwrap();
+    assert_eq!(told, stored);
     assert_eq!(told["runs"].as_array().unwrap().len(), 2);
     for run in told["runs"].as_array().unwrap() {
         assert_eq!(run["stop_reason"], "budget", "{run}");
@@ -33,11 +33,11 @@ fn methods_are_compared_and_added() {
     assert_eq!((lines("all/runs.csv"), lines("all/cross-play.csv")), (3, 5));
 
     // A third method is added; the two that ended stay as they are.
-    let seconds = |method: &str| fs::metadata(desk.path(&format!("all/{method}-h0.15-s1/summary.json"))).unwrap();
-    let before = seconds("psro").modified().unwrap();
+    let written = |method: &str| fs::metadata(desk.path(&format!("all/{method}-h0.15-s1/summary.json"))).unwrap();
+    let before = written("psro").modified().unwrap();
     let grown = desk.grts(&words("psro,heuristic,grts", &[]));
     assert_eq!(grown.code, Some(0), "{}", grown.stderr);
-    assert_eq!(seconds("psro").modified().unwrap(), before);
+    assert_eq!(written("psro").modified().unwrap(), before);
     assert!(
         grown.stdout.starts_with("v* is 0.150 at h_min 0.15; lower is better for blue\n\nFINAL BLUE "),
         "{}",

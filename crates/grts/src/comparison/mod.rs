@@ -7,13 +7,12 @@
 mod picture;
 
 use crate::error::Error;
-use crate::exchange::Frame;
+use crate::exchange::{self, Frame};
 use crate::scenario::{Method, Scenario};
 use grts_game::Estimate;
 use grts_game::rules::Schedule;
 use grts_game::solver::StopReason;
 use serde::{Deserialize, Serialize};
-use std::fs;
 use std::path::Path;
 
 /// A method under comparison.
@@ -306,9 +305,7 @@ impl Comparison {
             .map_err(|e| failed(format!("the comparison cannot be written as JSON: {e}")))?;
         let pictures = picture::all(&self.methods, &self.runs, &self.cross_play).map_err(failed)?;
         for (name, text) in pictures.into_iter().chain([("comparison.json", json + "\n")]) {
-            let (path, partial) = (directory.join(name), directory.join(format!(".partial-{name}")));
-            let written = fs::write(&partial, text).and_then(|()| fs::rename(&partial, &path));
-            written.map_err(|e| Error::io("write", &path, e))?;
+            exchange::replace(&directory.join(name), text.as_bytes())?;
         }
         let (runs, pairs) = (Frame::of(&self.runs)?, Frame::of(&self.cross_play)?);
         for ending in ["csv", "parquet"] {
@@ -317,6 +314,21 @@ impl Comparison {
         }
         Ok(())
     }
+}
+
+/// Part of the budget at which blue is attacked as at its end.
+pub(crate) const HALF: f64 = 0.5;
+
+/// The methods that met, in the order of [`Arm::ALL`].
+pub fn met(pairs: &[CrossPlay]) -> Vec<Arm> {
+    Arm::ALL.into_iter().filter(|arm| pairs.iter().any(|pair| pair.red == *arm)).collect()
+}
+
+/// Mean success of the worst attackers of `red` against the blues of `blue`, over seeds and `h_min`.
+pub fn mean_success(pairs: &[CrossPlay], red: Arm, blue: Arm) -> f64 {
+    let of = pairs.iter().filter(|pair| (pair.red, pair.blue) == (red, blue)).map(|pair| pair.asr.mean);
+    let all: Vec<f64> = of.collect();
+    all.iter().sum::<f64>() / all.len().max(1) as f64
 }
 
 /// One line for each method and `h_min`, in the order in which they come first.
@@ -337,7 +349,7 @@ fn average(method: Arm, h_min: f64, runs: &[&Evidence]) -> Averages {
     let some = |of: &dyn Fn(&Evidence) -> Option<Estimate>| {
         runs.iter().map(|run| of(run)).collect::<Option<Vec<_>>>().map(over_seeds)
     };
-    let at_half = |run: &Evidence| run.curve.iter().find(|p| p.share == 0.5).and_then(|p| p.strongest_probe);
+    let at_half = |run: &Evidence| run.curve.iter().find(|p| p.share == HALF).and_then(|p| p.strongest_probe);
     Averages {
         method,
         h_min,

@@ -3,7 +3,7 @@
 //! Pure functions of the records, as SVG text that any browser and any paper takes. Intervals are drawn wherever there are
 //! some. A picture is left out where there is nothing to show: the frontier needs several `h_min`.
 
-use super::{Arm, Averages, CrossPlay, Evidence};
+use super::{Arm, Averages, CrossPlay, Evidence, mean_success, met};
 use grts_game::Estimate;
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -35,7 +35,7 @@ pub(super) fn all(
     pairs: &[CrossPlay],
 ) -> Result<Vec<(&'static str, String)>, String> {
     let mut drawn = vec![
-        ("cross-play.svg", picture((SIZE.0, 120 + 48 * arms(pairs).len() as u32), |area| cross_play(pairs, area))),
+        ("cross-play.svg", picture((SIZE.0, 120 + 48 * met(pairs).len() as u32), |area| cross_play(pairs, area))),
         ("budget.svg", picture(SIZE, |area| budget(runs, area))),
     ];
     if methods.iter().any(|of| of.h_min != methods[0].h_min) {
@@ -63,16 +63,12 @@ fn colour(arm: Arm) -> RGBColor {
     COLOURS[place % COLOURS.len()]
 }
 
-fn arms(pairs: &[CrossPlay]) -> Vec<Arm> {
-    Arm::ALL.into_iter().filter(|arm| pairs.iter().any(|pair| pair.red == *arm)).collect()
-}
-
 /// A square for each pair of methods, darker the more its attack succeeds; means over seeds and `h_min`.
 fn cross_play(pairs: &[CrossPlay], area: &Area<'_>) -> Drawn {
     const SIDE: i32 = 48;
     const LEFT: i32 = 230;
     const TOP: i32 = 80;
-    let arms = arms(pairs);
+    let arms = met(pairs);
     let label = |size: u32, h| (FONT, size).into_font().color(&BLACK).pos(Pos::new(h, VPos::Center));
     area.draw(&Text::new(
         "attack success of each method's worst attacker against each method's blue",
@@ -86,8 +82,7 @@ fn cross_play(pairs: &[CrossPlay], area: &Area<'_>) -> Drawn {
     }
     for (row, red) in arms.iter().enumerate() {
         for (col, blue) in arms.iter().enumerate() {
-            let met: Vec<f64> = pairs.iter().filter(|p| (p.red, p.blue) == (*red, *blue)).map(|p| p.asr.mean).collect();
-            let asr = met.iter().sum::<f64>() / met.len().max(1) as f64;
+            let asr = mean_success(pairs, *red, *blue);
             let (x, y) = (LEFT + SIDE * col as i32, TOP + SIDE * row as i32);
             // From white to dark blue, linear in the rate.
             let shade = |full: u8| 255 - ((255.0 - f64::from(full)) * asr.clamp(0.0, 1.0)).round() as u8;

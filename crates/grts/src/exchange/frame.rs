@@ -4,7 +4,7 @@
 //! and an estimate becomes four columns. So a table cannot differ from the JSON beside it. A field that a record does not
 //! have is empty in CSV and null in Parquet.
 
-use super::{partial, refused};
+use super::{refused, replace};
 use crate::error::Error;
 use ::csv::Writer;
 use ::parquet::basic::Compression;
@@ -15,7 +15,6 @@ use ::parquet::file::writer::SerializedFileWriter;
 use ::parquet::schema::parser::parse_message_type;
 use serde::Serialize;
 use serde_json::Value;
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -84,8 +83,7 @@ impl Frame {
             _ => Err("the format cannot be told from the name".to_owned()),
         };
         let bytes = bytes.map_err(|problem| refused(path, problem, "`.csv` and `.parquet` are known"))?;
-        let partial = partial(path);
-        fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, path)).map_err(|e| Error::io("write", path, e))
+        replace(path, &bytes)
     }
 
     fn csv(&self) -> Result<Vec<u8>, String> {

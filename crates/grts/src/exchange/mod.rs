@@ -89,13 +89,19 @@ pub fn write(path: &Path, table: &GameTable) -> Result<Vec<&'static str>, Error>
         Format::Nfg => Ok(gambit::text(table).into_bytes()),
     };
     let bytes = bytes.map_err(|problem| refused(path, problem, "write it as `.npz`"))?;
+    replace(path, &bytes)?;
+    Ok(format.holds(table))
+}
+
+/// Writes a file beside its place and then moves it there, over an earlier one; on an error nothing is left and an earlier
+/// one is as it was.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let partial = partial(path);
     let written = fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, path));
     written.map_err(|error| {
         let _ = fs::remove_file(&partial);
         Error::io("write", path, error)
-    })?;
-    Ok(format.holds(table))
+    })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

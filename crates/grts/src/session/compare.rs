@@ -58,7 +58,7 @@ pub fn compare(
         });
     }
     settings.methods.iter().try_for_each(|arm| check(&arm.scenario(&settings.scenario), settings.device))?;
-    let mut contest = Contest { directory, settings, interrupt, reporter, begun: 0 };
+    let mut contest = Series { directory, settings, interrupt, reporter, begun: 0 };
     contest.play().map_err(|error| match error {
         Error::Interrupted { run, .. } => {
             Error::Interrupted { run, hint: "the same `grts compare` goes on".to_owned() }
@@ -67,7 +67,7 @@ pub fn compare(
     })
 }
 
-struct Contest<'a> {
+struct Series<'a> {
     directory: &'a Path,
     settings: &'a CompareSettings,
     interrupt: &'a AtomicBool,
@@ -76,7 +76,7 @@ struct Contest<'a> {
     begun: usize,
 }
 
-impl Contest<'_> {
+impl Series<'_> {
     fn play(&mut self) -> Result<Comparison, Error> {
         let (mut runs, mut cross_play) = (Vec::new(), Vec::new());
         for &seed in &self.settings.seeds {
@@ -97,14 +97,12 @@ impl Contest<'_> {
     fn ended(&mut self, trial: &Trial) -> Result<Evidence, Error> {
         let interrupt = self.interrupt;
         let &CompareSettings { exploiters, exploiter_budget: budget, device, .. } = self.settings;
-        let run_dir = self.open(trial)?;
+        let mut run_dir = self.open(trial)?;
         let mut part = self.part(trial);
         if run_dir.summary::<Summary>()?.is_none() {
             run(run_dir, device, interrupt, &mut part)?;
-        } else {
-            drop(run_dir);
+            run_dir = self.open(trial)?;
         }
-        let run_dir = self.open(trial)?;
         let inquiry = Inquiry { exploiters, budget, device };
         gather(run_dir, trial, &inquiry, (interrupt, &mut self.part(trial)))
     }

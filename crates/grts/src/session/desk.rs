@@ -6,7 +6,7 @@ use crate::rollout::Episode;
 use crate::scenario::{Budget, Scenario};
 use crate::store::{IterationRecord, Records, RunDir};
 use grts_game::solver::{Iteration, Observer, StopReason};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -164,6 +164,11 @@ pub(super) fn unit<T: Serialize + DeserializeOwned>(
 /// The output of a committed unit of a run that is only read.
 pub(super) fn stored<T: DeserializeOwned>(run: &RunDir, key: &str) -> Result<Option<T>, Error> {
     Ok(run.unit::<Stored<T>>(key)?.map(|stored| stored.output))
+}
+
+/// What a committed unit of a run took; nothing where there is none.
+pub(super) fn cost_of(run: &RunDir, key: &str) -> Result<Cost, Error> {
+    Ok(run.unit::<Stored<IgnoredAny>>(key)?.map_or_else(Cost::default, |stored| stored.cost))
 }
 
 /// Tells the user about iterations, records them, and ends the loop when a budget is spent.

@@ -169,8 +169,7 @@ pub(super) fn measure_scripted(
     let (helpfulness, open_cost) = open(stage, blues, key)?;
     cost.add(served_cost);
     cost.add(open_cost);
-    let over_refusal =
-        Estimate { mean: 1.0 - served.mean, low: 1.0 - served.high, high: 1.0 - served.low, n: served.n };
+    let over_refusal = served.complement();
     let (grid, worst_cell) = (self::counts(&hits).estimate(), self::counts(&hits_last).estimate());
     Ok((Measured { grid, worst_cell, helpfulness, over_refusal, cells }, cost, records))
 }

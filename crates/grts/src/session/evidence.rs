@@ -5,14 +5,14 @@
 //! the units of its exploiters, so a comparison that was interrupted goes on where it stopped.
 
 use super::arena::{Players, Trained};
-use super::desk::{Cost, Desk, Steps, stored, unit};
+use super::desk::{Cost, Desk, Steps, cost_of, stored, unit};
 use super::evaluation::{
     Mixed, borrowed, covered, describe, final_blues, final_mixtures, measure_scripted, play_attacks, unfinished,
 };
 use super::probe::{Contest, ProbeSettings, best_of, population};
 use super::stage::{Stage, Stream, defect};
 use super::{Diversity, Reporter, diversity};
-use crate::comparison::{BlueEvidence, Evidence, Point, RedEvidence, Trial};
+use crate::comparison::{BlueEvidence, Evidence, HALF, Point, RedEvidence, Trial};
 use crate::error::Error;
 use crate::measure::{self, Request};
 use crate::meta_game::PROFILE;
@@ -34,8 +34,7 @@ use std::cell::RefCell;
 use std::sync::atomic::AtomicBool;
 
 /// Parts of the budget at which blue is looked at besides its end; at half of it exploiters are trained too.
-const SHARES: [f64; 3] = [0.25, 0.5, 0.75];
-const PROBED: f64 = 0.5;
+const SHARES: [f64; 3] = [0.25, HALF, 0.75];
 /// Dialogues of all that red's population learnt with the untouched base, as a multiple of its final mixture's.
 const REACH: usize = 5;
 /// Dialogues of each way into a cell, and the share of them from which it leaks.
@@ -52,13 +51,7 @@ pub(super) struct Inquiry {
     pub(super) device: Device,
 }
 
-/// The part of a run's last unit that says how it ended.
-#[derive(Deserialize)]
-struct Ending {
-    cost: Cost,
-}
-
-/// Blue and red after a part of the budget.
+/// Blue's mixture after a part of the budget.
 struct Moment {
     tokens: u64,
     blues: Mixed,
@@ -160,7 +153,7 @@ impl History {
                     blues.push(stage.policy(run, &trained.id, 1)?);
                 }
             }
-            spent.add(run.unit::<Ending>(&key)?.map_or_else(Cost::default, |unit| unit.cost));
+            spent.add(cost_of(run, &key)?);
         }
         Ok(Self { iterations, blues, total: spent })
     }
@@ -232,9 +225,6 @@ impl Inspector<'_, '_> {
         self.begin("evidence: many tries of the whole population")?;
         let best_of_asr = best_of(self.stage, members, blues, self.key(5))?;
         let strongest_probe = self.exploit(blues, self.settings.seed)?;
-        let served = measured.over_refusal;
-        let look_alikes_served =
-            Estimate { mean: 1.0 - served.mean, low: 1.0 - served.high, high: 1.0 - served.low, n: served.n };
         let (grid, worst_cell) = (measured.grid, measured.worst_cell);
         let end = Point { share: 1.0, tokens: 0, grid, worst_cell, strongest_probe: Some(strongest_probe) };
         let blue = BlueEvidence {
@@ -247,7 +237,7 @@ impl Inspector<'_, '_> {
             leaks_left,
             open_facts: measured.helpfulness,
             open_facts_initial: initial,
-            look_alikes_served,
+            look_alikes_served: measured.over_refusal.complement(),
         };
         Ok((blue, end))
     }
@@ -262,7 +252,7 @@ impl Inspector<'_, '_> {
             let (measured, ..) = measure_scripted(self.stage, &blues, self.key(3), "final")?;
             // Another seed than at the end, whose units bear its name.
             let strongest_probe =
-                (share == PROBED).then(|| self.exploit(&blues, self.settings.seed ^ 1 << 32)).transpose()?;
+                (share == HALF).then(|| self.exploit(&blues, self.settings.seed ^ 1 << 32)).transpose()?;
             let (grid, worst_cell) = (measured.grid, measured.worst_cell);
             curve.push(Point { share, tokens, grid, worst_cell, strongest_probe });
         }
