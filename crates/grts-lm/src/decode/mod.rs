@@ -17,7 +17,7 @@ use crate::weights::Model;
 use crate::{Error, Result};
 use pass::{Buffers, Pass, Plan};
 use rand_chacha::ChaCha8Rng;
-use rayon::prelude::{ParallelIterator, ParallelSlice, ParallelSliceMut};
+use rayon::prelude::{IntoParallelIterator, ParallelIterator, ParallelSlice};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -143,12 +143,17 @@ impl Model {
         let threads = rayon::current_num_threads();
         self.share_beginnings(rows, threads);
         if rows.len() < threads * self.own_rows() {
-            return Ok(Generation::new(self, rows, config).run(threads));
+            return Ok(Generation::new(self, rows.iter_mut().collect(), config).run(threads));
         }
         let longest = rows.iter().map(|row| row.context.tokens.len()).max().unwrap_or(0) + config.max_tokens;
-        let group = self.group_rows(longest, threads).min(rows.len().div_ceil(threads)).max(1);
-        let groups = rows.par_chunks_mut(group).map(|group| Generation::new(self, group, config).run(1));
-        Ok(groups.collect::<Vec<_>>().concat())
+        // As many groups for each thread, of as many rows.
+        let each = rows.len().div_ceil(threads * self.group_rows(longest, threads));
+        let hands = (threads * each).min(rows.len());
+        let groups = deal(rows.iter_mut(), hands);
+        let said = groups.into_par_iter().map(|group| Generation::new(self, group, config).run(1));
+        let mut said: Vec<_> = said.collect::<Vec<_>>().into_iter().map(Vec::into_iter).collect();
+        let groups = said.len();
+        Ok((0..rows.len()).filter_map(|i| said[i % groups].next()).collect())
     }
 
     /// Reads once what the texts of an adapter begin with in common (an opening, a system message), and copies what was read.
@@ -378,6 +383,16 @@ fn cut(texts: &[Reading<'_>], room: usize) -> Vec<Vec<(usize, Range<usize>)>> {
     passes
 }
 
+/// Deals things to `hands` hands in turn. Rows come ordered by policy, and policies differ in how much they say: each hand gets
+/// its share of every policy, in the same order.
+fn deal<T>(things: impl Iterator<Item = T>, hands: usize) -> Vec<Vec<T>> {
+    let mut dealt: Vec<Vec<T>> = (0..hands).map(|_| Vec::new()).collect();
+    for (i, thing) in things.enumerate() {
+        dealt[i % hands].push(thing);
+    }
+    dealt
+}
+
 fn widest(adapters: &[Option<&Arc<PackedAdapter>>]) -> usize {
     adapters.iter().flatten().map(|adapter| adapter.widest).max().unwrap_or(0)
 }
@@ -410,7 +425,7 @@ struct Progress<'a> {
 }
 
 impl<'a> Generation<'a> {
-    fn new(model: &'a Model, rows: &'a mut [Row<'_>], config: &'a GenerationConfig) -> Self {
+    fn new<'r: 'a>(model: &'a Model, rows: Vec<&'a mut Row<'r>>, config: &'a GenerationConfig) -> Self {
         let a = model.architecture();
         let unread: usize = rows.iter().map(|row| row.context.tokens.len() - row.context.cached).sum();
         let room = unread.clamp(1, PASS_ROWS).max(rows.len());

@@ -18,11 +18,20 @@ pub(super) struct Plan {
     tokens: Vec<u32>,
     positions: Vec<usize>,
     spans: Vec<Span>,
-    runs: Vec<Run>,
-    /// Rows whose output is wanted, in order.
+    all: Rows,
+    /// Rows whose output is wanted, in order, …
     wanted: Vec<usize>,
+    /// … and as what remains of all: once the last layer has written its keys and values, the others are of no use.
+    left: Rows,
     angles: Vec<Arc<Angles>>,
     last_position: usize,
+}
+
+/// Rows that are worked through together, with the adapters that some have.
+#[derive(Default)]
+struct Rows {
+    count: usize,
+    runs: Vec<Run>,
 }
 
 /// Consecutive rows of one text.
@@ -39,7 +48,7 @@ struct Run {
 
 impl Plan {
     pub(super) fn rows(&self) -> usize {
-        self.tokens.len()
+        self.all.count
     }
 
     /// Adds `tokens` of `text`, whose first has `position`; outputs of the rows in `wanted` (counted from the first) are
@@ -59,16 +68,27 @@ impl Plan {
         self.last_position = self.last_position.max(position + tokens.len());
         self.wanted.extend(wanted.map(|i| first + i));
         self.spans.push(Span { text, rows: rows.clone() });
+        self.all.count = rows.end;
         let Some(adapter) = adapter else { return };
-        match self.runs.last_mut() {
+        match self.all.runs.last_mut() {
             Some(run) if run.rows.end == first && Arc::ptr_eq(&run.adapter, adapter) => run.rows.end = rows.end,
-            _ => self.runs.push(Run { rows, adapter: Arc::clone(adapter) }),
+            _ => self.all.runs.push(Run { rows, adapter: Arc::clone(adapter) }),
         }
     }
 
-    /// Makes sure the rotary tables reach far enough.
+    /// Makes sure the rotary tables reach far enough, and what remains of the rows is known.
     pub(super) fn seal(&mut self, model: &Model) {
         self.angles = model.ropes.iter().map(|rope| rope.angles(self.last_position)).collect();
+        let place = |row: usize| self.wanted.partition_point(|wanted| *wanted < row);
+        let runs = self.all.runs.iter().map(|Run { rows, adapter }| Run {
+            rows: place(rows.start)..place(rows.end),
+            adapter: Arc::clone(adapter),
+        });
+        self.left = Rows { count: self.wanted.len(), runs: runs.filter(|run| !run.rows.is_empty()).collect() };
+    }
+
+    fn is_wanted(&self, row: usize) -> bool {
+        self.wanted.binary_search(&row).is_ok()
     }
 
     /// Rows whose output is kept.
@@ -171,7 +191,12 @@ impl Pass<'_> {
     pub(super) fn run(&self, team: &Team<'_>, plan: &Plan, logits: bool) {
         self.embed(team, plan);
         for (n, layer) in self.model.layers.iter().enumerate() {
-            self.layer(team, plan, n, layer);
+            let narrow = n + 1 == self.model.layers.len() && plan.wanted() < plan.rows();
+            self.attend(team, plan, n, narrow);
+            if narrow {
+                self.narrow(team, plan);
+            }
+            self.feed_forward(team, if narrow { &plan.left } else { &plan.all }, n, layer);
         }
         self.finish(team, plan, logits);
     }
@@ -189,44 +214,72 @@ impl Pass<'_> {
         }
     }
 
-    fn layer(&self, team: &Team<'_>, plan: &Plan, n: usize, layer: &Layer) {
-        let (a, b) = (self.a(), self.board);
-        // Rows: both norms that read the residual stream as it stands.
-        self.normalise(team, plan, layer.norm(NormAt::Input), [&b.x, &b.normed]);
-        if a.residual == Residual::Parallel {
-            self.normalise(team, plan, layer.norm(NormAt::Mlp), [&b.x, &b.second]);
+    /// The first part of a layer: what reads the residual stream as it stands. With `narrow`, only wanted rows attend.
+    fn attend(&self, team: &Team<'_>, plan: &Plan, n: usize, narrow: bool) {
+        let (b, layer) = (self.board, &self.model.layers[n]);
+        self.normalise(team, &plan.all, layer.norm(NormAt::Input), [&b.x, &b.normed]);
+        if self.a().residual == Residual::Parallel {
+            self.normalise(team, &plan.all, layer.norm(NormAt::Mlp), [&b.x, &b.second]);
         }
+        let qkv = Product { layer: n, slot: Slot::Qkv, from: &b.normed, to: &b.qkv, add: false };
+        self.product(team, &plan.all, &qkv);
+        self.attention(team, plan, n, narrow);
+    }
+
+    /// Moves what the wanted rows go on with to the front.
+    fn narrow(&self, team: &Team<'_>, plan: &Plan) {
+        let (a, b) = (self.a(), self.board);
+        team.sync();
+        if team.leads() {
+            let mut moved = vec![(&b.x, a.d), (&b.attended, a.q_dim())];
+            match a.residual {
+                Residual::Parallel => moved.push((&b.second, a.d)),
+                Residual::ParallelShared => moved.push((&b.normed, a.d)),
+                Residual::Sequential | Residual::Sandwich => {}
+            }
+            for (rows, width) in moved {
+                // SAFETY: the others wait; wanted rows are in order, so none is overwritten before it was moved.
+                let all = unsafe { rows.write(0..plan.rows() * width) };
+                for (to, &from) in plan.wanted.iter().enumerate() {
+                    all.copy_within(from * width..(from + 1) * width, to * width);
+                }
+            }
+        }
+        team.sync();
+    }
+
+    /// The rest of a layer.
+    fn feed_forward(&self, team: &Team<'_>, rows: &Rows, n: usize, layer: &Layer) {
+        let (a, b) = (self.a(), self.board);
         let sandwich = a.residual == Residual::Sandwich;
         let joined = if sandwich { &b.second } else { &b.x };
-        let product = |slot, from, to, add| self.product(team, plan, &Product { layer: n, slot, from, to, add });
-        product(Slot::Qkv, &b.normed, &b.qkv, false);
-        self.attention(team, plan, n, layer);
+        let product = |slot, from, to, add| self.product(team, rows, &Product { layer: n, slot, from, to, add });
         product(Slot::Output, &b.attended, joined, !sandwich);
         if sandwich {
-            self.join(team, plan, layer.norm(NormAt::AfterAttention));
+            self.join(team, rows, layer.norm(NormAt::AfterAttention));
         }
         let input = match a.residual {
             Residual::Parallel => &b.second,
             Residual::ParallelShared => &b.normed,
             Residual::Sequential | Residual::Sandwich => {
-                self.normalise(team, plan, layer.norm(NormAt::Mlp), [&b.x, &b.normed]);
+                self.normalise(team, rows, layer.norm(NormAt::Mlp), [&b.x, &b.normed]);
                 &b.normed
             }
         };
         product(Slot::Up, input, &b.up, false);
-        self.activate(team, plan);
+        self.activate(team, rows);
         // The activations lie in the first `ff` columns of `up`, whose rows are `up_dim` wide.
         product(Slot::Down, &b.up, joined, !sandwich);
         if sandwich {
-            self.join(team, plan, layer.norm(NormAt::AfterMlp));
+            self.join(team, rows, layer.norm(NormAt::AfterMlp));
         }
     }
 
     /// Own rows of `to` = norm of the same rows of `from`.
-    fn normalise(&self, team: &Team<'_>, plan: &Plan, norm: Option<&Norm>, [from, to]: [&Shared<'_, f32>; 2]) {
+    fn normalise(&self, team: &Team<'_>, rows: &Rows, norm: Option<&Norm>, [from, to]: [&Shared<'_, f32>; 2]) {
         let d = self.a().d;
         let Some(norm) = norm else { return };
-        for row in team.share(plan.rows()) {
+        for row in team.share(rows.count) {
             // SAFETY: own rows.
             let (x, out) = unsafe { (from.read(row * d..(row + 1) * d), to.write(row * d..(row + 1) * d)) };
             norm.apply(self.a(), x, out);
@@ -234,10 +287,10 @@ impl Pass<'_> {
     }
 
     /// Own rows of x += norm of `second`.
-    fn join(&self, team: &Team<'_>, plan: &Plan, norm: Option<&Norm>) {
+    fn join(&self, team: &Team<'_>, rows: &Rows, norm: Option<&Norm>) {
         let d = self.a().d;
         let Some(norm) = norm else { return };
-        for row in team.share(plan.rows()) {
+        for row in team.share(rows.count) {
             let range = row * d..(row + 1) * d;
             // SAFETY: own rows.
             unsafe {
@@ -250,24 +303,23 @@ impl Pass<'_> {
 
     /// `to` (+)= W · `from` + low-rank updates + bias. Ends with a barrier; what it needs of `from` must be in the member's own
     /// rows, or complete.
-    fn product(&self, team: &Team<'_>, plan: &Plan, product: &Product<'_>) {
+    fn product(&self, team: &Team<'_>, rows: &Rows, product: &Product<'_>) {
         let Product { layer: n, slot, from, to, add } = *product;
         let map = self.model.layers[n].map(slot);
         let (weight, width) = (&map.weight, map.weight.out());
         let stride = if slot == Slot::Down { self.a().up_dim() } else { weight.input() };
-        let mine = team.share(plan.rows());
-        if slot == Slot::Output && (weight.precision() == Precision::Bf16 || !plan.runs.is_empty()) {
+        let mine = team.share(rows.count);
+        if slot == Slot::Output && (weight.precision() == Precision::Bf16 || !rows.runs.is_empty()) {
             // Attention wrote heads; what follows reads own rows.
             team.sync();
         }
         self.round(mine.clone(), from, stride, weight);
-        self.low(plan, mine, product, stride);
+        self.low(rows, mine, product, stride);
         team.sync();
-        let rows = plan.rows();
         let panels = team.share(weight.panels());
-        let (out, columns) = (self.output(to, width, rows), columns(&panels, weight.out()));
+        let (out, columns) = (self.output(to, width, rows.count), columns(&panels, weight.out()));
         if let Some(bias) = &map.bias {
-            for row in 0..rows {
+            for row in 0..rows.count {
                 // SAFETY: own columns.
                 let own = unsafe { to.write(row * width + columns.start..row * width + columns.end) };
                 if add {
@@ -278,11 +330,13 @@ impl Pass<'_> {
             }
         }
         // SAFETY: own columns of the output; inputs are complete since the barrier.
-        unsafe { multiply(weight, self.input(from, stride, weight, 0..rows), out, panels, add || map.bias.is_some()) };
-        if !plan.runs.is_empty() {
+        unsafe {
+            multiply(weight, self.input(from, stride, weight, 0..rows.count), out, panels, add || map.bias.is_some())
+        };
+        if !rows.runs.is_empty() {
             // Parts are cut by columns of their own.
             team.sync();
-            self.update(team, plan, product, width);
+            self.update(team, rows, product, width);
         }
         team.sync();
     }
@@ -306,9 +360,9 @@ impl Pass<'_> {
     }
 
     /// Own rows of the low-rank inputs A x.
-    fn low(&self, plan: &Plan, mine: Range<usize>, product: &Product<'_>, stride: usize) {
+    fn low(&self, rows: &Rows, mine: Range<usize>, product: &Product<'_>, stride: usize) {
         let Product { layer: n, slot, from, .. } = *product;
-        for run in &plan.runs {
+        for run in &rows.runs {
             let rows = run.rows.start.max(mine.start)..run.rows.end.min(mine.end);
             let Some(adapted) = run.adapter.get(n, slot).filter(|_| !rows.is_empty()) else { continue };
             let width = self.board.low_stride;
@@ -322,10 +376,10 @@ impl Pass<'_> {
     }
 
     /// Own columns of every adapted part: `to += B low`.
-    fn update(&self, team: &Team<'_>, plan: &Plan, product: &Product<'_>, width: usize) {
+    fn update(&self, team: &Team<'_>, rows: &Rows, product: &Product<'_>, width: usize) {
         let Product { layer: n, slot, to, .. } = *product;
         let low_width = self.board.low_stride;
-        for run in &plan.runs {
+        for run in &rows.runs {
             let Some(PackedSlot { parts, .. }) = run.adapter.get(n, slot) else { continue };
             for part in parts {
                 // SAFETY: own columns of the output; the low-rank inputs are complete since the barrier.
@@ -359,9 +413,9 @@ impl Pass<'_> {
         unsafe { Output::from_raw(to.address(), width, rows) }
     }
 
-    /// Own pairs of text and key-value head: rotate, append to the cache, attend.
-    fn attention(&self, team: &Team<'_>, plan: &Plan, n: usize, layer: &Layer) {
-        let a = self.a();
+    /// Own pairs of text and key-value head: rotate, append to the cache, attend (with `narrow`, wanted rows only).
+    fn attention(&self, team: &Team<'_>, plan: &Plan, n: usize, narrow: bool) {
+        let (a, layer) = (self.a(), &self.model.layers[n]);
         let (dh, q_dim, kv_dim, width) = (a.head_dim, a.q_dim(), a.kv_dim(), a.qkv_dim());
         let group = a.heads / a.kv_heads;
         let angles = a.rope_of[n].map(|i| &plan.angles[i]);
@@ -395,6 +449,9 @@ impl Pass<'_> {
                     angles.rotate(k, dh, position);
                 }
                 cache.push(k, v);
+                if narrow && !plan.is_wanted(row) {
+                    continue;
+                }
                 let range = (a.first_seen(n, position), position + 1);
                 let (scale, softcap) = (a.attention_scale, a.attention_softcap);
                 Seen { cache, head_dim: dh, range, scale, softcap }.attend(q, &mut scores, out);
@@ -403,10 +460,10 @@ impl Pass<'_> {
     }
 
     /// Own rows: activation(gate) · up, into the first `ff` columns. (`product` ended with a barrier.)
-    fn activate(&self, team: &Team<'_>, plan: &Plan) {
+    fn activate(&self, team: &Team<'_>, rows: &Rows) {
         let a = self.a();
         let width = a.up_dim();
-        for row in team.share(plan.rows()) {
+        for row in team.share(rows.count) {
             // SAFETY: own rows.
             let up = unsafe { self.board.up.write(row * width..(row + 1) * width) };
             let (gate, rest) = up.split_at_mut(a.ff);
@@ -414,16 +471,15 @@ impl Pass<'_> {
         }
     }
 
-    /// Last norm of the wanted rows, and the head.
+    /// Last norm and the head, of the wanted rows: all there are by now.
     fn finish(&self, team: &Team<'_>, plan: &Plan, logits: bool) {
         let (a, d) = (self.a(), self.a().d);
         let wanted = plan.wanted();
         let mine = team.share(wanted);
         for i in mine.clone() {
-            let row = plan.wanted[i];
             let to = if logits { &self.board.normed } else { &self.board.out };
             // SAFETY: own rows.
-            let (x, out) = unsafe { (self.board.x.read(row * d..(row + 1) * d), to.write(i * d..(i + 1) * d)) };
+            let (x, out) = unsafe { (self.board.x.read(i * d..(i + 1) * d), to.write(i * d..(i + 1) * d)) };
             self.model.norm.apply(a, x, out);
         }
         if !logits {

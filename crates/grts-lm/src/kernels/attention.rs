@@ -177,7 +177,7 @@ unsafe fn score<V: Lanes, const G: usize, const N: usize>(
 }
 
 /// Sum of values weighted by the scores of G queries, every P-th position in a chain of its own: one multiply-add waits for the
-/// last of its chain, and few queries have few chains.
+/// last of its chain, and few queries have few chains. One query alone goes through more dimensions at once for the same reason.
 #[inline(always)]
 unsafe fn weigh<V: Lanes, const G: usize, const P: usize>(
     values: *const f32,
@@ -190,7 +190,9 @@ unsafe fn weigh<V: Lanes, const G: usize, const P: usize>(
     while first < dh {
         // SAFETY: the caller's promise; rows of values are `width(dh)` wide, a multiple of every vector.
         unsafe {
-            first += if first + V::WIDTH < dh {
+            first += if G == 1 && first + 3 * V::WIDTH < dh {
+                weigh_columns::<V, G, P, 4>(values, scores, lengths, first, out)
+            } else if first + V::WIDTH < dh {
                 weigh_columns::<V, G, P, 2>(values, scores, lengths, first, out)
             } else {
                 weigh_columns::<V, G, P, 1>(values, scores, lengths, first, out)

@@ -264,8 +264,10 @@ pub(crate) fn exp(x: f32) -> f32 {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     let x = x.clamp(-87.0, 87.0);
-    // Adding and subtracting 1.5 * 2^23 rounds to the nearest integer without a library call.
-    let n = (x * std::f32::consts::LOG2_E + 12_582_912.0) - 12_582_912.0;
+    // Adding and subtracting 1.5 * 2^23 rounds to the nearest integer without a library call. The sum's lowest bits are that
+    // integer: a cast, which must saturate, would be done number by number where vectors have no such instruction.
+    let shifted = x * std::f32::consts::LOG2_E + 12_582_912.0;
+    let n = shifted - 12_582_912.0;
     let r = (x - n * LN2_HIGH) - n * LN2_LOW;
     let p = 1.987_569_2e-4f32;
     let p = p * r + 1.398_199_9e-3;
@@ -274,7 +276,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     let p = p * r + 1.666_666_6e-1;
     let p = p * r + 0.5;
     let y = p * r * r + r + 1.0;
-    y * f32::from_bits((((n as i32) + 127) << 23) as u32)
+    y * f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23))
 }
 
 /// The error function to about 5e-7, branch-free (Abramowitz & Stegun 1964, 7.1.26).
@@ -324,9 +326,14 @@ pub(crate) fn exp_shifted(x: &mut [f32]) -> (f32, f32) {
         }
     }
     let mut sum: f32 = lanes.iter().sum();
-    for v in chunks.into_remainder() {
-        *v = exp(*v - max);
-        sum += *v;
+    let rest = chunks.into_remainder();
+    if !rest.is_empty() {
+        // Through a whole chunk: one number at a time would cost as much as all the others.
+        let mut last = [0f32; LANES];
+        last[..rest.len()].copy_from_slice(rest);
+        last.iter_mut().for_each(|v| *v = exp(*v - max));
+        rest.copy_from_slice(&last[..rest.len()]);
+        rest.iter().for_each(|v| sum += *v);
     }
     (max, sum)
 }

@@ -511,23 +511,53 @@ unsafe fn best_tile<S: Step>(t: &Tile, rows: usize, panels: usize) -> usize {
                 (1, _) => tile::<S, 1, 4>(t),
                 (2, _) => tile::<S, 2, 4>(t),
                 (3, _) => tile::<S, 3, 4>(t),
-                (4, _) => halves::<S, 4>(t),
-                (5, _) => halves::<S, 5>(t),
-                _ => halves::<S, 6>(t),
+                _ => {
+                    strips_of::<S>(t, rows, PANEL / S::V::WIDTH);
+                    1
+                }
             }
         }
     }
 }
 
-/// A panel in two passes. With sixteen registers, six rows by two vectors leave room for what is multiplied; three by four
-/// do not, and read every input twice as often.
+/// `count` vectors of a panel, two at a time. With sixteen registers, six rows by two vectors leave room for what is
+/// multiplied; three by four do not, and read every input twice as often.
 #[inline(always)]
-unsafe fn halves<S: Step, const M: usize>(t: &Tile) -> usize {
-    for columns in [0, PANEL / 2] {
-        // SAFETY: the caller promises a whole panel, of which this is half.
-        unsafe { tile::<S, M, 2>(&Tile { w: t.w.add(columns), out: t.out.add(columns), ..*t }) };
+unsafe fn strips<S: Step, const M: usize>(t: &Tile, count: usize) {
+    let at = |vector: usize| {
+        let columns = vector * S::V::WIDTH;
+        // SAFETY: the caller promises `count` vectors, of which this begins one, here and below.
+        unsafe { Tile { w: t.w.add(columns), out: t.out.add(columns), ..*t } }
+    };
+    for pair in 0..count / 2 {
+        unsafe { tile::<S, M, 2>(&at(2 * pair)) };
     }
-    1
+    if !count.is_multiple_of(2) {
+        unsafe { tile::<S, M, 1>(&at(count - 1)) };
+    }
+}
+
+/// [`strips`] of as many rows as a block has.
+#[inline(always)]
+unsafe fn strips_of<S: Step>(t: &Tile, rows: usize, count: usize) {
+    // SAFETY: the caller's promise covers `rows` rows.
+    unsafe {
+        match rows {
+            1 => strips::<S, 1>(t, count),
+            2 => strips::<S, 2>(t, count),
+            3 => strips::<S, 3>(t, count),
+            4 => strips::<S, 4>(t, count),
+            5 => strips::<S, 5>(t, count),
+            6 => strips::<S, 6>(t, count),
+            _ if S::V::WIDTH < 16 => unreachable!("{rows} rows in a block"),
+            7 => strips::<S, 7>(t, count),
+            8 => strips::<S, 8>(t, count),
+            9 => strips::<S, 9>(t, count),
+            10 => strips::<S, 10>(t, count),
+            11 => strips::<S, 11>(t, count),
+            _ => strips::<S, 12>(t, count),
+        }
+    }
 }
 
 #[inline(always)]
@@ -576,22 +606,36 @@ unsafe fn run<S: Step>(job: &Job<'_>) {
     }
 }
 
-/// The last panel when it is not full: through a buffer of its width.
+/// The last panel when it is not full, as the low-rank maps of adapters are: whole vectors of it in place, …
 #[inline(always)]
 unsafe fn ragged<S: Step>(t: &Tile, rows: usize, columns: usize) {
-    let mut buffer = [0f32; 12 * PANEL];
-    // SAFETY: only `columns` columns of `out` are touched; the buffer holds 12 rows of a panel.
+    let whole = columns / S::V::WIDTH;
+    // SAFETY: the panel has `whole` full vectors, and the rest of its columns lie behind them.
+    unsafe {
+        strips_of::<S>(t, rows, whole);
+        if !columns.is_multiple_of(S::V::WIDTH) {
+            let done = whole * S::V::WIDTH;
+            buffered::<S>(&Tile { w: t.w.add(done), out: t.out.add(done), ..*t }, rows, columns - done);
+        }
+    }
+}
+
+/// … and what is left through a buffer.
+#[inline(always)]
+unsafe fn buffered<S: Step>(t: &Tile, rows: usize, columns: usize) {
+    let mut buffer = [0f32; 12 * 16];
+    // SAFETY: only `columns` columns of `out` are touched; the buffer holds 12 rows of the widest vector.
     unsafe {
         if t.resume {
             for row in 0..rows {
                 let from = t.out.add(row * t.out_stride);
-                std::ptr::copy_nonoverlapping(from, buffer[row * PANEL..].as_mut_ptr(), columns);
+                std::ptr::copy_nonoverlapping(from, buffer[row * 16..].as_mut_ptr(), columns);
             }
         }
-        best_tile::<S>(&Tile { out: buffer.as_mut_ptr(), out_stride: PANEL, ..*t }, rows, 1);
+        strips_of::<S>(&Tile { out: buffer.as_mut_ptr(), out_stride: 16, ..*t }, rows, 1);
         for row in 0..rows {
             let to = t.out.add(row * t.out_stride);
-            std::ptr::copy_nonoverlapping(buffer[row * PANEL..].as_ptr(), to, columns);
+            std::ptr::copy_nonoverlapping(buffer[row * 16..].as_ptr(), to, columns);
         }
     }
 }

@@ -2,9 +2,19 @@ use super::{Input, Output, PANEL, Packed, Precision, bf16_bits, multiply_with, t
 use crate::kernels::lanes::Isa;
 use crate::kernels::tests::noise;
 
-/// (rows, in, out): odd everywhere, several blocks of rows, several chunks of the reduction, several panels.
-const SIZES: [(usize, usize, usize); 8] =
-    [(1, 1, 1), (1, 96, 160), (2, 33, 64), (5, 7, 31), (8, 64, 129), (12, 1100, 40), (13, 65, 96), (70, 513, 33)];
+/// (rows, in, out): odd everywhere, several blocks of rows, several chunks of the reduction, several panels, parts of one.
+const SIZES: [(usize, usize, usize); 10] = [
+    (1, 1, 1),
+    (1, 96, 160),
+    (2, 33, 64),
+    (4, 21, 48),
+    (5, 7, 31),
+    (8, 64, 129),
+    (11, 96, 24),
+    (12, 1100, 40),
+    (13, 65, 96),
+    (70, 513, 33),
+];
 
 fn rounded(x: &[f32], precision: Precision) -> Vec<f64> {
     let round = |x: &f32| match precision {
