@@ -192,3 +192,37 @@ impl Players<'_, '_> {
         Ok((merits, attacks, Cost::of(&episodes)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Addition, Admission, Descriptor, Merits};
+
+    const KNOWN: Addition = Addition { cardinality: 0.01, distance: 0.003, noise: 0.002 };
+    const NEW: Addition = Addition { distance: 0.3, ..KNOWN };
+
+    fn judged(gain: f64, payoffs: Addition, attacks: Addition) -> Option<String> {
+        let merits = |payoffs, attacks| Merits { gain: 0.2, fault: None, payoffs, attacks };
+        let mut admission = Admission {
+            // What was not chosen has no say.
+            candidates: vec![merits(NEW, NEW), merits(payoffs, attacks)],
+            chosen: 1,
+            attacks: Descriptor { mean: vec![1.0], error: 0.0 },
+            redundant: None,
+        };
+        admission.judge(gain);
+        admission.redundant
+    }
+
+    #[test]
+    fn only_what_neither_gains_nor_is_new_in_any_space_stays_out() {
+        for (gain, payoffs, attacks) in [(0.001, KNOWN, KNOWN), (-0.1, NEW, KNOWN), (-0.1, KNOWN, NEW), (0.1, NEW, NEW)]
+        {
+            assert_eq!(judged(gain, payoffs, attacks), None, "{gain} {payoffs:?} {attacks:?}");
+        }
+        for gain in [0.0, -0.1] {
+            let reason = judged(gain, KNOWN, KNOWN).unwrap();
+            assert!(reason.starts_with(&format!("gain {gain:+.3}, and nothing new")), "{reason}");
+            assert!(reason.contains("0.0030 where sampling explains 0.0020 in attacks"), "{reason}");
+        }
+    }
+}
