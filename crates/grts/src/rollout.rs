@@ -30,6 +30,8 @@ pub enum Attacker<'a> {
     Policy(&'a Policy),
     /// Fixed user turns; the dialogue ends with them.
     Script(&'a [String]),
+    /// The same, recorded as if the seats whose turn it is had said them.
+    Recital(&'a [String]),
 }
 
 impl<'a> Attacker<'a> {
@@ -37,14 +39,14 @@ impl<'a> Attacker<'a> {
     fn model(self) -> Option<&'a Policy> {
         match self {
             Self::Policy(policy) if policy.script().is_none() => Some(policy),
-            Self::Policy(_) | Self::Script(_) => None,
+            Self::Policy(_) | Self::Script(_) | Self::Recital(_) => None,
         }
     }
 
     /// Its user turns in the dialogue `key` of `turns` turns, where they are known beforehand.
     fn script(self, turns: usize, key: StreamKey) -> Option<Cow<'a, [String]>> {
         match self {
-            Self::Script(script) => Some(Cow::Borrowed(script)),
+            Self::Script(script) | Self::Recital(script) => Some(Cow::Borrowed(script)),
             Self::Policy(policy) => {
                 let draw = |script: Script| script(turns, &mut StreamKey { turn: SCRIPT, ..key }.rng());
                 policy.script().map(draw).map(Cow::Owned)
@@ -330,7 +332,8 @@ fn generate(base: &Base, mut rows: Vec<Row<'_>>, config: &GenerationConfig) -> R
 
 impl Live<'_> {
     fn seat(&self, turn: usize) -> usize {
-        if self.script.is_some() { 0 } else { self.speakers[turn] }
+        let recited = matches!(self.pairing.red, Attacker::Recital(_));
+        if self.script.is_some() && !recited { 0 } else { self.speakers[turn] }
     }
 
     /// What red hears before it speaks: the opening, later blue's last reply.
@@ -344,7 +347,7 @@ impl Live<'_> {
             self.over = true;
             return Ok(());
         };
-        if let Attacker::Policy(_) = self.pairing.red {
+        if !matches!(self.pairing.red, Attacker::Script(_)) {
             let heard = self.heard(opening).to_owned();
             self.red.hear(&heard)?;
             self.red.recite(&text)?;

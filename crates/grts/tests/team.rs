@@ -6,7 +6,7 @@
 use grts::judge::{Exchange, Judge, SealedWordJudge};
 use grts::oracle::{Floors, RedOracle, Training};
 use grts::policy::{Base, Policy};
-use grts::rollout::{Attacker, Episode, Pairing, Table};
+use grts::rollout::{Attacker, Episode, Pairing, Speaker, Table};
 use grts::scenario::{Learning, Scenario};
 use grts::world::{Cell, MERIDIAN_SEED, OPENING, Utterance, World, leaked};
 use grts_game::rules::{Aggregator, Rules, Schedule, Team};
@@ -101,6 +101,28 @@ fn every_seat_speaks_with_its_own_adapter() {
 }
 
 #[test]
+fn a_recital_stands_in_the_dialogue_as_if_the_seats_had_said_it() {
+    let base = base();
+    let words = ["Good morning.", "What is the word?", "Thank you."].map(str::to_owned);
+    for (schedule, seats) in [(Schedule::Relay, [0, 1, 0]), (Schedule::Parallel, [1, 1, 1])] {
+        let blue = Policy::base();
+        let key = StreamKey { episode: 1, ..KEY };
+        let of = |red| at_table(&base, &rules(3, 2, schedule), &Deaf, |t| t.play(&[Pairing { red, blue: &blue, key }]));
+        let episode = of(Attacker::Recital(&words)).unwrap().remove(0);
+        assert_eq!(episode.turns.iter().map(|t| t.seat).collect::<Vec<_>>(), seats);
+        for seat in 0..2 {
+            let own: Vec<u32> = Speaker::Red(seat).positions(&episode).map(|i| episode.red.tokens[i]).collect();
+            let said: Vec<&str> =
+                words.iter().zip(seats).filter(|(_, s)| *s == seat).map(|(w, _)| w.as_str()).collect();
+            assert_eq!(base.text.decode(&own).unwrap(), said.concat(), "seat {seat}");
+        }
+        // Blue hears what a script would say, and red's side of a script stays empty.
+        let script = of(Attacker::Script(&words)).unwrap().remove(0);
+        assert!(script.blue == episode.blue && script.red.tokens.is_empty());
+    }
+}
+
+#[test]
 fn a_policy_that_lacks_a_seat_does_not_play() {
     let base = base();
     let alone = Policy::new("alone", some_adapter(&base, 1));
@@ -174,6 +196,7 @@ fn train_and_attack(base: &Base, rules: &Rules) -> Found {
             search_dialogues: 1024,
             floors: never,
             diversity: None,
+            repertoire: &[],
         };
         let adapters = oracle.respond(&[(&Policy::base(), 1.0)], &mut |_| Ok(())).unwrap().adapters;
         let episodes = play(table, &Policy::team("trained", adapters), DIALOGUES);

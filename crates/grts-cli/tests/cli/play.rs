@@ -203,7 +203,7 @@ fn red_is_rewarded_for_being_different_in_the_space_of_an_encoder() {
     let desk = Desk::new();
     let encoder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../grts-lm/tests/fixtures/bert");
     let scenario = |encoder: &Path| {
-        let red = "[red]\nsearch_rounds = 1\nsearch_dialogues = 8\ndiversity = 'log_det'\narchive_dialogues = 8\n";
+        let red = "[red]\nsearch_rounds = 1\nsearch_dialogues = 8\ndiversity = 'log_det'\narchive_dialogues = 8\nrepertoire = 16\n";
         let text = TINY.replace("[red]\n", red);
         format!("method = 'grts'\n{text}\n[semantic]\nembedder = '{}'\n", encoder.display())
     };

@@ -10,7 +10,8 @@
 //! attack which succeeds more often than once in so many multiplies until it is closed.
 
 use super::learning::negative_log_likelihood;
-use super::{Mixture, Progress, Training, TrainingLog, Use, returns_to_go, samples};
+use super::repertoire::words;
+use super::{Practice, Progress, Training, TrainingLog, Use, returns_to_go, samples};
 use crate::error::Error;
 use crate::measure::{self, Request};
 use crate::policy::Policy;
@@ -60,13 +61,13 @@ const START: f64 = 0.5;
 const CEILING: f64 = 2.0;
 
 impl BlueOracle<'_> {
-    /// A best response to `reds`, starting from `start` (or the base).
+    /// A best response to whom it practises against, starting from `start` (or the base).
     ///
     /// # Errors
     /// Whatever stops the training; nothing is kept then.
     pub fn respond(
         &self,
-        reds: &Mixture<'_>,
+        practice: &Practice<'_>,
         start: Option<&Adapter>,
         progress: &mut Progress<'_>,
     ) -> Result<(Adapter, TrainingLog), Error> {
@@ -84,9 +85,13 @@ impl BlueOracle<'_> {
             integral = (integral + self.multiplier_rate * violation).clamp(0.0, CEILING);
             let multiplier = (integral + PROPORTIONAL * violation).clamp(0.0, CEILING);
             again.truncate(learning.batch / 2);
-            let fresh = self.training.opponents(step, reds, learning.batch - again.len());
+            let free = learning.batch - again.len();
+            let recalled =
+                self.training.recalled(step, practice.attacks, (practice.recited * free as f64).round() as usize);
+            let fresh = self.training.opponents(step, practice.reds, free - recalled.len());
+            let scripts = recalled.iter().map(|attack| &attack.said).chain(&again);
             let attackers =
-                fresh.iter().map(|red| Attacker::Policy(red)).chain(again.iter().map(|s| Attacker::Script(s)));
+                fresh.iter().map(|red| Attacker::Policy(red)).chain(scripts.map(|said| Attacker::Script(said)));
             let episodes = self.training.play(step, attackers.map(|red| (red, &own)))?;
             let fresh = fresh.len();
             let won: Vec<Vec<String>> = self.successes(&episodes).collect();
@@ -110,7 +115,7 @@ impl BlueOracle<'_> {
     fn successes<'e>(&'e self, episodes: &'e [Episode]) -> impl Iterator<Item = Vec<String>> + 'e {
         let rules = self.training.table.rules;
         let won = move |e: &&Episode| rules.succeeded(&e.scores()) == Some(true);
-        episodes.iter().filter(won).map(|e| e.turns.iter().map(|t| t.red.text.clone()).collect())
+        episodes.iter().filter(won).map(words)
     }
 
     /// Share of a fresh handful of look-alike requests that `own` serves.

@@ -10,12 +10,14 @@ mod collapse;
 mod diversity;
 mod learning;
 mod red;
+mod repertoire;
 
 pub use admission::{Addition, Descriptor, Merits, choose};
 pub use blue::{BlueOracle, Helpfulness};
 pub use collapse::{Floors, Health};
 pub use diversity::{Diversity, Measure};
 pub use red::{Learnt, RedOracle, fluency};
+pub use repertoire::{Attack, Practice, Repertoire};
 
 use crate::error::Error;
 use crate::policy::{Base, Policy, View};
@@ -26,6 +28,7 @@ use grts_game::stream::{StreamKey, unit};
 use grts_lm::lora::{Adapter, LoraConfig};
 use grts_lm::train::{AdamWConfig, Sequence, Trainer};
 use learning::{Credit, Sample, advantages, clipped_surrogate};
+use repertoire::weighted;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::sync::Arc;
@@ -126,6 +129,12 @@ impl Training<'_> {
         systematic(mixture, count, self.stream(step, Use::Opponents))
     }
 
+    /// Attacks that begin a step's dialogues.
+    fn recalled<'r>(&self, step: usize, attacks: &'r [Attack], count: usize) -> Vec<&'r Attack> {
+        let key = StreamKey { episode: 1, ..self.stream(step, Use::Opponents) };
+        if attacks.is_empty() { Vec::new() } else { systematic(&weighted(attacks), count, key) }
+    }
+
     /// Plays a step's dialogues.
     fn play<'p>(
         &self,
@@ -188,15 +197,15 @@ fn logprobs_under(base: &Base, views: &[&View], adapter: Option<&Arc<Adapter>>) 
 }
 
 /// Opponents of a batch by systematic sampling: each appears within one of its expected number of times, in order.
-pub fn systematic<'a>(mixture: &Mixture<'a>, count: usize, key: StreamKey) -> Vec<&'a Policy> {
+pub fn systematic<'a, T>(mixture: &[(&'a T, f64)], count: usize, key: StreamKey) -> Vec<&'a T> {
     let offset = unit(&mut key.rng());
     let total: f64 = mixture.iter().map(|(_, w)| w).sum();
     let mut drawn = Vec::with_capacity(count);
     let mut reached = 0.0;
-    for (policy, weight) in mixture {
+    for (one, weight) in mixture {
         reached += weight / total * count as f64;
         while drawn.len() < count && (drawn.len() as f64) + offset < reached {
-            drawn.push(*policy);
+            drawn.push(*one);
         }
     }
     while let (true, Some((last, _))) = (drawn.len() < count, mixture.last()) {

@@ -14,8 +14,10 @@
 //! that are open, at a few dialogues each in which red need not generate a word.
 
 use super::learning::negative_log_likelihood;
+use super::repertoire::words;
 use super::{
-    Diversity, Floors, Health, Mixture, Progress, Training, TrainingLog, by_utterance, returns_to_go, said_by, samples,
+    Attack, Diversity, Floors, Health, Mixture, Progress, Training, TrainingLog, by_utterance, returns_to_go, said_by,
+    samples,
 };
 use crate::error::Error;
 use crate::policy::{Base, Policy, View};
@@ -40,6 +42,8 @@ pub struct RedOracle<'a> {
     pub floors: Floors,
     /// What being different earns, while it earns anything.
     pub diversity: Option<&'a Diversity<'a>>,
+    /// What got through before: tried again in the first round of the search, and learnt from with what that round finds.
+    pub repertoire: &'a [Attack],
 }
 
 /// What a training of red's came to.
@@ -49,6 +53,8 @@ pub struct Learnt {
     /// The same before the policy gradient, where a search came first and the gradient went on to its end: broader, and
     /// less sharp.
     pub searched: Option<Vec<Adapter>>,
+    /// What the search found or tried again.
+    pub attacks: Vec<Attack>,
     /// How it went.
     pub log: TrainingLog,
 }
@@ -85,11 +91,11 @@ impl RedOracle<'_> {
         let fresh = |seat| Ok(Seat { trainer: self.training.trainer(None, seat)?, multiplier: 0.0 });
         let mut seats: Vec<Seat> =
             (0..self.training.table.rules.team().seats()).map(fresh).collect::<Result<_, Error>>()?;
-        let mut log = TrainingLog::default();
+        let (mut log, mut attacks) = (TrainingLog::default(), Vec::new());
         let mut good = tuple(&seats)?;
         for round in 0..self.search_rounds {
-            let found = self.search(&mut seats, round, blues, &mut log)?;
-            progress(found)?;
+            attacks.extend(self.search(&mut seats, round, blues, &mut log)?);
+            progress(log.search[round])?;
         }
         let searched = (self.search_rounds > 0).then(|| tuple(&seats)).transpose()?;
         for step in 0..learning.steps {
@@ -101,13 +107,13 @@ impl RedOracle<'_> {
             if let Some(fault) = health.fault(&self.floors) {
                 log.count(&episodes);
                 log.collapsed = Some(format!("step {}: {fault}", step + 1));
-                return Ok(Learnt { adapters: good, searched: None, log });
+                return Ok(Learnt { adapters: good, searched: None, attacks, log });
             }
             good = tuple(&seats)?;
             self.climb(&mut seats, step, (&episodes, &reference), &mut log)?;
             progress(log.returns[step])?;
         }
-        Ok(Learnt { adapters: tuple(&seats)?, searched, log })
+        Ok(Learnt { adapters: tuple(&seats)?, searched, attacks, log })
     }
 
     fn play(&self, step: usize, own: &Policy, blues: &Mixture<'_>, count: usize) -> Result<Vec<Episode>, Error> {
@@ -139,14 +145,14 @@ impl RedOracle<'_> {
         Ok(())
     }
 
-    /// One round of the search; returns the mean return of what was sampled.
+    /// One round of the search; returns what it found or tried again.
     fn search(
         &self,
         seats: &mut [Seat],
         round: usize,
         blues: &Mixture<'_>,
         log: &mut TrainingLog,
-    ) -> Result<f64, Error> {
+    ) -> Result<Vec<Attack>, Error> {
         let learning = self.training.learning;
         let own = Policy::team("training", tuple(seats)?);
         let (mut left, mut part) = ((self.search_dialogues >> round.min(63)).max(1), 0);
@@ -160,7 +166,13 @@ impl RedOracle<'_> {
             (left, part) = (left - count, part + 1);
         }
         log.search.push(found.iter().filter_map(|e| e.returns).sum::<f64>() / sampled.max(1) as f64);
+        if round == 0 && !self.repertoire.is_empty() {
+            let known = self.recited(part, blues)?;
+            log.count(&known);
+            (found, part) = (found.into_iter().chain(known).collect(), part + 1);
+        }
         let mut worth = self.retested(round << 16 | part, &found, blues, log)?;
+        let attacks = found.iter().zip(&worth).map(|(e, worth)| Attack::of(e, *worth)).collect();
         if let Some(term) = self.diversity {
             worth.iter_mut().zip(term.factors(&found)?).for_each(|(worth, factor)| *worth *= factor);
         }
@@ -169,7 +181,13 @@ impl RedOracle<'_> {
             let said = said.filter_map(|(e, worth)| Some((said_by(Speaker::Red(idx), e)?, *worth)));
             self.imitate(&mut seat.trainer, &said.collect::<Vec<_>>())?;
         }
-        Ok(log.search[round])
+        Ok(attacks)
+    }
+
+    /// Says everything in the repertoire once, so that it stands in dialogues that red can learn from.
+    fn recited(&self, step: usize, blues: &Mixture<'_>) -> Result<Vec<Episode>, Error> {
+        let blues = self.training.opponents(step, blues, self.repertoire.len());
+        self.training.play(step, self.repertoire.iter().map(|attack| Attacker::Recital(&attack.said)).zip(blues))
     }
 
     /// Fits a seat to what it said in the attacks that succeeded, in proportion to their worth.
@@ -196,8 +214,7 @@ impl RedOracle<'_> {
         blues: &Mixture<'_>,
         log: &mut TrainingLog,
     ) -> Result<Vec<f64>, Error> {
-        let said: Vec<Vec<String>> =
-            found.iter().map(|e| e.turns.iter().map(|t| t.red.text.clone()).collect()).collect();
+        let said: Vec<Vec<String>> = found.iter().map(words).collect();
         let mut worth = vec![0.0; found.len()];
         for retest in 0..RETESTS {
             let step = first + retest;

@@ -20,6 +20,7 @@ impl Scenario {
             (&mut self.red.search_rounds, 2),
             (&mut self.red.search_dialogues, 1024),
             (&mut self.red.archive_dialogues, 128),
+            (&mut self.red.repertoire, 128),
             (&mut self.blue.learning.steps, 8),
             (&mut self.blue.learning.batch, 64),
             (&mut self.blue.honest_batch, 32),

@@ -54,6 +54,7 @@ const RANGES: &[(&[&str], &str, Range)] = &[
     (&["red"], "diversity_weight", NOT_NEGATIVE),
     (&["red"], "neighbours", COUNT),
     (&["red"], "archive_dialogues", SAMPLE),
+    (&["red"], "repertoire", (Bound::Included(0.0), Bound::Included(1e6))),
     (&["red"], "entropy_floor", NOT_NEGATIVE),
     (&["red"], "distinct_floor", SHARE),
     (&["red"], "reference_floor", (Bound::Unbounded, Bound::Included(0.0))),

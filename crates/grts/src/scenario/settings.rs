@@ -276,6 +276,8 @@ pub struct Red {
     pub neighbours: usize,
     /// Dialogues of the current mixture that make an iteration's archive.
     pub archive_dialogues: usize,
+    /// Attacks in words that responses hand on at most.
+    pub repertoire: usize,
     /// Entropy at which a training has collapsed, nats per token.
     pub entropy_floor: f64,
     /// Share of different token pairs in a batch at which it has.

@@ -7,8 +7,8 @@ use super::stage::{Stage, Stream, defect, mixture};
 use crate::error::Error;
 use crate::measure::{self, Request, Wanted};
 use crate::oracle::{
-    BlueOracle, Descriptor, Diversity, Floors, Helpfulness, Learnt, Measure, RedOracle, Training, TrainingLog, fluency,
-    systematic,
+    Attack, BlueOracle, Descriptor, Diversity, Floors, Helpfulness, Learnt, Measure, Practice, RedOracle, Repertoire,
+    Training, TrainingLog, fluency, systematic,
 };
 use crate::policy::Policy;
 use crate::rollout::{Attacker, Episode, Pairing};
@@ -40,6 +40,8 @@ pub(super) struct Players<'a, 'd> {
     helpfulness: Option<Helpfulness>,
     /// What members of red's population say, by their ids, as far as it is known.
     pub(super) attacks: BTreeMap<String, Descriptor>,
+    /// What got through, in words; empty but under `grts`.
+    repertoire: Repertoire,
     /// Success of the untouched base on open questions: the measure of lost helpfulness.
     pub(super) initial_open: Option<Estimate>,
 }
@@ -58,6 +60,7 @@ struct Candidate {
     log: TrainingLog,
     rejected: Option<String>,
     admission: Option<Admission>,
+    found: Vec<Attack>,
     cost: Cost,
 }
 
@@ -73,6 +76,9 @@ pub(super) struct Trained {
     /// What it was chosen from and what it adds, under `grts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) admission: Option<Admission>,
+    /// The attacks in words that its search found or tried again, under `grts`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    found: Vec<Attack>,
 }
 
 /// What an oracle is asked for.
@@ -117,7 +123,8 @@ const ATTEMPTS: usize = 3;
 
 impl<'a, 'd> Players<'a, 'd> {
     pub(super) fn new(stage: &'a Stage, desk: &'a RefCell<Desk<'d>>) -> Result<Self, Error> {
-        Ok(Self { stage, desk, helpfulness: None, attacks: BTreeMap::new(), initial_open: None })
+        let (attacks, repertoire) = (BTreeMap::new(), Repertoire::default());
+        Ok(Self { stage, desk, helpfulness: None, attacks, repertoire, initial_open: None })
     }
 
     /// Writes its adapters; a script has none.
@@ -195,8 +202,9 @@ impl<'a, 'd> Players<'a, 'd> {
                     repeats: red.repeats_ceiling,
                 },
                 diversity,
+                repertoire: if contest.is_some() { self.repertoire.attacks() } else { &[] },
             };
-            let Learnt { adapters, searched, log } = oracle.respond(task.opponents, &mut self.step())?;
+            let Learnt { adapters, searched, attacks, log } = oracle.respond(task.opponents, &mut self.step())?;
             if let Some(why) = &log.collapsed {
                 let mut desk = self.desk.borrow_mut();
                 desk.note(&format!("{}: collapsed at {why}; its last good adapter is kept", task.unit));
@@ -214,7 +222,7 @@ impl<'a, 'd> Players<'a, 'd> {
                         admission.judge(moments(&episodes)?.mean - contest.value);
                     }
                     self.desk.borrow_mut().note(&format!("{}: {}", task.unit, admission.told()));
-                    candidate.admission = Some(admission);
+                    (candidate.admission, candidate.found) = (Some(admission), attacks);
                     Ok((candidate, episodes))
                 }
             }
@@ -241,14 +249,14 @@ impl<'a, 'd> Players<'a, 'd> {
         let rejected = halting(&fluency(&self.stage.base, &episodes, seats)?, floor);
         let mut cost = Cost::of(&episodes);
         cost.add(Cost { dialogues: log.dialogues, tokens: log.tokens });
-        Ok((Candidate { policy, log, rejected, admission: None, cost }, episodes))
+        Ok((Candidate { policy, log, rejected, admission: None, found: Vec::new(), cost }, episodes))
     }
 
     /// Blue's response from `start`, trained against `practice` or from the store, as it was measured.
     pub(super) fn train_blue(
         &self,
         task: &Assignment<'_>,
-        practice: &[(&Policy, f64)],
+        practice: &Practice<'_>,
         start: Option<&Policy>,
     ) -> Result<(Trained, Policy), Error> {
         self.respond(task, 1, || {
@@ -268,7 +276,7 @@ impl<'a, 'd> Players<'a, 'd> {
         train: impl FnOnce() -> Result<(Candidate, Vec<Episode>), Error>,
     ) -> Result<(Trained, Policy), Error> {
         let (trained, fresh) = unit(self.desk, &task.unit, || {
-            let (Candidate { policy, log, rejected, admission, cost }, episodes) = train()?;
+            let (Candidate { policy, log, rejected, admission, found, cost }, episodes) = train()?;
             let mut records = records_of(&episodes, task.purpose, task.iteration, &policy.id, "mixture");
             if task.unit.contains("blue") {
                 records = records_of(&episodes, task.purpose, task.iteration, "mixture", &policy.id);
@@ -280,7 +288,7 @@ impl<'a, 'd> Players<'a, 'd> {
             records.events.extend(admission.iter().map(|admission| admission.event(&policy.id)));
             self.save(&policy)?;
             let returns = self.returns(&episodes)?;
-            Ok((Trained { id: policy.id, returns, rejected, log, admission }, cost, records))
+            Ok((Trained { id: policy.id, returns, rejected, log, admission, found }, cost, records))
         })?;
         if !fresh {
             self.desk.borrow_mut().skip(trained.log.search.len() + trained.log.returns.len());
@@ -294,7 +302,7 @@ impl<'a, 'd> Players<'a, 'd> {
     fn feasible_blue(
         &self,
         task: &Assignment<'_>,
-        practice: &[(&Policy, f64)],
+        practice: &Practice<'_>,
         start: Option<&Policy>,
     ) -> Result<Candidate, Error> {
         let helpfulness = self.helpfulness.as_ref().ok_or_else(|| defect(&"honest material was not collected"))?;
@@ -321,7 +329,7 @@ impl<'a, 'd> Players<'a, 'd> {
             let (rejected, gate_cost) = self.gate(&policy, StreamKey { entry: attempt as u64, ..task.gate })?;
             cost.add(gate_cost);
             if rejected.is_none() || attempt + 1 == ATTEMPTS {
-                return Ok(Candidate { policy, log, rejected, admission: None, cost });
+                return Ok(Candidate { policy, log, rejected, admission: None, found: Vec::new(), cost });
             }
             if let Some(reason) = rejected {
                 self.desk.borrow_mut().note(&format!("{}: {reason}; training on", task.unit));
@@ -334,15 +342,22 @@ impl<'a, 'd> Players<'a, 'd> {
 
     /// What blue trains against: the mixture with a trembling hand, which plays every attacker of the population at times,
     /// so that what was closed once is not forgotten, and the untrained one as often as all of them, so that what nobody
-    /// found yet stays in sight. A single frozen attacker stays alone.
-    fn with_exploration<'p>(&'p self, mixture: &[(&'p Policy, f64)], reds: &'p [Policy]) -> Vec<(&'p Policy, f64)> {
+    /// found yet stays in sight. A single frozen attacker stays alone. Where there is a repertoire it stands for the population;
+    /// its share is returned beside the others.
+    fn with_exploration<'p>(
+        &'p self,
+        mixture: &[(&'p Policy, f64)],
+        reds: &'p [Policy],
+    ) -> (Vec<(&'p Policy, f64)>, f64) {
         if self.stage.scenario.method.is_one_round() {
-            return mixture.to_vec();
+            return (mixture.to_vec(), 0.0);
         }
         let share = self.stage.scenario.blue.exploration;
+        let recited = if self.repertoire.attacks().is_empty() { 0.0 } else { 0.5 * share };
         let played = mixture.iter().map(|(policy, weight)| (*policy, weight * (1.0 - share)));
-        let known = reds.iter().map(|policy| (policy, 0.5 * share / reds.len() as f64));
-        played.chain(known).chain([(&self.stage.untouched, 0.5 * share)]).filter(|(_, weight)| *weight > 0.0).collect()
+        let known = reds.iter().map(|policy| (policy, (0.5 * share - recited) / reds.len() as f64));
+        let all = played.chain(known).chain([(&self.stage.untouched, 0.5 * share)]);
+        (all.filter(|(_, weight)| *weight > 0.0).collect(), recited)
     }
 
     /// The admission gate of blue: constraints measured on held-out paraphrases, each by the low end of its interval.
@@ -493,7 +508,7 @@ impl<'a, 'd> Players<'a, 'd> {
             purpose: Purpose::Probe,
             iteration: None,
         };
-        let (trained, _) = self.train_blue(&task, reds, None)?;
+        let (trained, _) = self.train_blue(&task, &Practice::against(reds), None)?;
         Ok(match trained.rejected {
             None => Estimate::weighted(&[(1.0, value), (-1.0, trained.returns)]),
             Some(_) => Estimate { n: trained.returns.n, ..Estimate::exact(0.0) },
@@ -676,6 +691,7 @@ impl BestResponseOracle<Policy, Policy> for Players<'_, '_> {
         if let Some(admission) = &trained.admission {
             self.attacks.insert(trained.id.clone(), admission.attacks.clone());
         }
+        self.repertoire.learn(&trained.found, self.stage.scenario.red.repertoire);
         let gain = Estimate::weighted(&[(1.0, trained.returns), (-1.0, value)]);
         Ok(Response { policy, gain, verdict: verdict(&trained) })
     }
@@ -691,7 +707,8 @@ impl BestResponseOracle<Policy, Policy> for Players<'_, '_> {
         let start = most.map(|(p, _)| p);
         let unit = format!("blue/{}", i + 1);
         let task = self.task(unit, learning, &reds, i, [Stream::TrainBlue, Stream::Gate]);
-        let practice = self.with_exploration(&reds, state.reds);
+        let (reds, recited) = self.with_exploration(&reds, state.reds);
+        let practice = Practice { reds: &reds, attacks: self.repertoire.attacks(), recited };
         let (trained, policy) = self.train_blue(&task, &practice, start)?;
         let value = state.game.mixture_value(&state.equilibrium.row, &state.equilibrium.col);
         let gain = Estimate::weighted(&[(1.0, value), (-1.0, trained.returns)]);

@@ -14,6 +14,7 @@ use super::desk::{Desk, Reporter, Steps, stored};
 use super::evaluation::{borrowed, final_mixtures, measure_scripted, play_attacks, scripted};
 use super::stage::{Stage, Stream};
 use crate::error::Error;
+use crate::oracle::Practice;
 use crate::policy::Policy;
 use crate::rollout::Episode;
 use crate::scenario::Learning;
@@ -243,7 +244,7 @@ impl Contest<'_> {
         };
         let (trained, policy) = match self.settings.against {
             Player::Blue => players.train_red(&task, None, None)?,
-            Player::Red => players.train_blue(&task, opponents, None)?,
+            Player::Red => players.train_blue(&task, &Practice::against(opponents), None)?,
         };
         let Trained { id, returns, rejected, .. } = trained;
         Ok((Exploiter { id, steps, learning_rate, beta, returns, rejected }, policy))
