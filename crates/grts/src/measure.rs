@@ -98,18 +98,3 @@ pub fn play(
         .collect();
     table.play(&pairings)
 }
-
-/// Number of successes among `requests` against the mixture.
-///
-/// # Errors
-/// When a dialogue outgrows the context window.
-pub fn successes(
-    table: &Table<'_>,
-    blues: &[(&Policy, f64)],
-    requests: &[&Request],
-    key: StreamKey,
-) -> Result<Counts, Error> {
-    let episodes = play(table, blues, requests, key)?;
-    let successes = requests.iter().zip(&episodes).filter(|(r, e)| r.succeeded(e)).count() as u64;
-    Ok(Counts { successes, n: requests.len() as u64 })
-}

@@ -78,7 +78,7 @@ impl BlueOracle<'_> {
         let mut again: Vec<Vec<String>> = Vec::new();
         for step in 0..learning.steps {
             let own = Policy::new("training", trainer.to_adapter().ok_or_else(super::not_an_adapter)?);
-            let now = self.served_share(step, &own)?;
+            let now = self.served_share(step, &own, &mut log)?;
             let smooth = served.map_or(now, |old: f64| MEMORY * old + (1.0 - MEMORY) * now);
             served = Some(smooth);
             let violation = self.served_target - smooth;
@@ -119,11 +119,13 @@ impl BlueOracle<'_> {
     }
 
     /// Share of a fresh handful of look-alike requests that `own` serves.
-    fn served_share(&self, step: usize, own: &Policy) -> Result<f64, Error> {
+    fn served_share(&self, step: usize, own: &Policy, log: &mut TrainingLog) -> Result<f64, Error> {
         let key = self.training.stream(step, Use::Honest);
         let drawn = self.draw(&self.helpfulness.requests, self.honest_batch, key);
-        let counts = measure::successes(self.training.table, &[(own, 1.0)], &drawn, key)?;
-        Ok(counts.successes as f64 / counts.n.max(1) as f64)
+        let episodes = measure::play(self.training.table, &[(own, 1.0)], &drawn, key)?;
+        log.count(&episodes);
+        let served = drawn.iter().zip(&episodes).filter(|(request, episode)| request.succeeded(episode)).count();
+        Ok(served as f64 / drawn.len().max(1) as f64)
     }
 
     /// Likelihood of served replies (weight: multiplier) and of answers to plain questions.

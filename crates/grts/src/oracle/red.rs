@@ -166,13 +166,17 @@ impl RedOracle<'_> {
             (left, part) = (left - count, part + 1);
         }
         log.search.push(found.iter().filter_map(|e| e.returns).sum::<f64>() / sampled.max(1) as f64);
+        let mut said: Vec<Vec<String>> = found.iter().map(words).collect();
         if round == 0 && !self.repertoire.is_empty() {
             let known = self.recited(part, blues)?;
             log.count(&known);
-            (found, part) = (found.into_iter().chain(known).collect(), part + 1);
+            found.extend(known);
+            // In full also where a dialogue was over before its attack was.
+            said.extend(self.repertoire.iter().map(|attack| attack.said.clone()));
+            part += 1;
         }
-        let mut worth = self.retested(round << 16 | part, &found, blues, log)?;
-        let attacks = found.iter().zip(&worth).map(|(e, worth)| Attack::of(e, *worth)).collect();
+        let mut worth = self.retested(round << 16 | part, &said, blues, log)?;
+        let attacks = said.into_iter().zip(&worth).map(|(said, worth)| Attack { said, worth: *worth }).collect();
         if let Some(term) = self.diversity {
             worth.iter_mut().zip(term.factors(&found)?).for_each(|(worth, factor)| *worth *= factor);
         }
@@ -206,21 +210,20 @@ impl RedOracle<'_> {
         Ok(())
     }
 
-    /// Mean return of each attack of `found` when it is said again, word for word, to [`RETESTS`] more draws of blue.
+    /// Mean return of each attack when it is said again, word for word, to [`RETESTS`] more draws of blue.
     fn retested(
         &self,
         first: usize,
-        found: &[Episode],
+        said: &[Vec<String>],
         blues: &Mixture<'_>,
         log: &mut TrainingLog,
     ) -> Result<Vec<f64>, Error> {
-        let said: Vec<Vec<String>> = found.iter().map(words).collect();
-        let mut worth = vec![0.0; found.len()];
+        let mut worth = vec![0.0; said.len()];
         for retest in 0..RETESTS {
             let step = first + retest;
-            let mut opponents = self.training.opponents(step, blues, found.len());
+            let mut opponents = self.training.opponents(step, blues, said.len());
             // Opponents come in the order of their weights, attacks in that of their discovery: each meets another blue.
-            opponents.rotate_left(retest * found.len() / RETESTS);
+            opponents.rotate_left(retest * said.len() / RETESTS);
             let attackers = said.iter().map(|said| Attacker::Script(said));
             let episodes = self.training.play(step, attackers.zip(opponents))?;
             log.count(&episodes);

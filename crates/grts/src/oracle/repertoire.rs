@@ -17,13 +17,6 @@ pub struct Attack {
     pub worth: f64,
 }
 
-impl Attack {
-    /// What red said in `episode`.
-    pub(super) fn of(episode: &Episode, worth: f64) -> Self {
-        Self { said: words(episode), worth }
-    }
-}
-
 /// Red's turns in `episode`.
 pub(super) fn words(episode: &Episode) -> Vec<String> {
     episode.turns.iter().map(|turn| turn.red.text.clone()).collect()
