@@ -20,7 +20,6 @@ const TEMPLATE: &str = "{prefix}\n{elapsed_precise} [{bar:20}] {pos}/{len} {wide
 /// Reports a run to its user.
 pub struct Progress {
     started: Instant,
-    pace: Pace,
     display: Display,
 }
 
@@ -35,7 +34,7 @@ impl Progress {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
         let display =
             if bar.is_hidden() { Display::Lines(Lines::new(io::stderr())) } else { Display::Bar(dressed(bar)) };
-        Self { started: Instant::now(), pace: Pace::default(), display }
+        Self { started: Instant::now(), display }
     }
 
     /// One line that stays.
@@ -66,8 +65,7 @@ fn dressed(bar: ProgressBar) -> ProgressBar {
 impl Reporter for Progress {
     fn status(&mut self, status: &Status) {
         let elapsed = self.started.elapsed();
-        self.pace.update(status.done);
-        let numbers = numbers(status, self.pace.left(elapsed, status));
+        let numbers = numbers(status, left(elapsed, status));
         match &mut self.display {
             Display::Bar(bar) => {
                 bar.set_length(status.total);
@@ -117,25 +115,13 @@ impl<W: Write> Lines<W> {
     }
 }
 
-/// Steps that this process took itself. They are reported one by one; a larger jump came out of the store.
-#[derive(Debug, Default)]
-struct Pace {
-    done: u64,
-    taken: u64,
-}
-
-impl Pace {
-    fn update(&mut self, done: u64) {
-        self.taken += u64::from(done == self.done + 1);
-        self.done = done;
-    }
-
-    /// Time left at the mean pace of this process; `None` while there is nothing to judge from, or nothing left.
-    fn left(&self, elapsed: Duration, status: &Status) -> Option<Duration> {
-        let left = status.total.saturating_sub(status.done);
-        let known = self.taken >= FIRST_STEPS && left > 0;
-        known.then(|| Duration::from_secs_f64(elapsed.as_secs_f64() / self.taken as f64 * left as f64))
-    }
+/// Time left at the mean pace of the steps that this process took itself; `None` while there is nothing to judge from, or
+/// nothing left.
+fn left(elapsed: Duration, status: &Status) -> Option<Duration> {
+    let left = status.total.saturating_sub(status.done);
+    let taken = status.done.saturating_sub(status.stored);
+    let known = taken >= FIRST_STEPS && left > 0;
+    known.then(|| Duration::from_secs_f64(elapsed.as_secs_f64() / taken as f64 * left as f64))
 }
 
 /// `eta 1:40 | value 0.312 | gap at most 0.104 | ASR 0.412`, without what is not known yet.
@@ -184,7 +170,7 @@ fn response(player: &str, record: Option<&ResponseRecord>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Lines, Pace, TEMPLATE, clock, in_one_line, numbers};
+    use super::{Lines, TEMPLATE, clock, in_one_line, left, numbers};
     use grts::session::Status;
     use grts_game::Estimate;
     use grts_game::solver::{Iteration, ResponseRecord, Verdict};
@@ -192,7 +178,7 @@ mod tests {
     use std::time::Duration;
 
     fn status(done: u64, total: u64) -> Status {
-        Status { label: "red".to_owned(), done, total, value: None, gap: None, asr: None }
+        Status { label: "red".to_owned(), done, stored: 0, total, value: None, gap: None, asr: None }
     }
 
     #[test]
@@ -202,16 +188,13 @@ mod tests {
 
     #[test]
     fn stored_steps_do_not_count_for_the_pace() {
-        let mut pace = Pace::default();
-        for done in [40, 80, 81, 82, 82, 83] {
-            pace.update(done);
-        }
-        assert_eq!(pace.taken, 3);
-        let left = pace.left(Duration::from_secs(6), &status(83, 93));
-        assert_eq!(left, Some(Duration::from_secs(20)));
-        assert_eq!(pace.left(Duration::from_secs(6), &status(93, 93)), None);
-        assert_eq!(pace.left(Duration::from_secs(6), &status(99, 93)), None, "training on may pass the plan");
-        assert_eq!(Pace::default().left(Duration::from_secs(6), &status(0, 93)), None);
+        let resumed = |done, total| Status { stored: 80, ..status(done, total) };
+        let after = |status: &Status| left(Duration::from_secs(6), status);
+        assert_eq!(after(&resumed(83, 93)), Some(Duration::from_secs(20)));
+        assert_eq!(after(&resumed(82, 93)), None, "too early to say");
+        assert_eq!(after(&resumed(93, 93)), None);
+        assert_eq!(after(&resumed(99, 93)), None, "training on may pass the plan");
+        assert_eq!(after(&status(0, 93)), None);
     }
 
     #[test]

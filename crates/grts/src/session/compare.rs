@@ -58,7 +58,7 @@ pub fn compare(
         });
     }
     settings.methods.iter().try_for_each(|arm| check(&arm.scenario(&settings.scenario), settings.device))?;
-    let mut contest = Series { directory, settings, interrupt, reporter, begun: 0 };
+    let mut contest = Series { directory, settings, interrupt, reporter, done: 0, stored: 0 };
     contest.play().map_err(|error| match error {
         Error::Interrupted { run, .. } => {
             Error::Interrupted { run, hint: "the same `grts compare` goes on".to_owned() }
@@ -72,9 +72,16 @@ struct Series<'a> {
     settings: &'a CompareSettings,
     interrupt: &'a AtomicBool,
     reporter: &'a mut dyn Reporter,
-    /// Parts of the whole that were begun: three a trial.
-    begun: usize,
+    /// Grains of the whole that are done, and those that were done before.
+    done: u64,
+    stored: u64,
 }
+
+/// What a trial takes, in grains: its run, the questions to it, its part of the cross-play. About what they took in the built-in
+/// world.
+const RUN: u64 = 1200;
+const QUESTIONS: u64 = 700;
+const CROSS_PLAY: u64 = 100;
 
 impl Series<'_> {
     fn play(&mut self) -> Result<Comparison, Error> {
@@ -98,13 +105,14 @@ impl Series<'_> {
         let interrupt = self.interrupt;
         let &CompareSettings { exploiters, exploiter_budget: budget, device, .. } = self.settings;
         let mut run_dir = self.open(trial)?;
-        let mut part = self.part(trial);
         if run_dir.summary::<Summary>()?.is_none() {
-            run(run_dir, device, interrupt, &mut part)?;
+            self.part(trial, RUN, |part| run(run_dir, device, interrupt, part))?;
             run_dir = self.open(trial)?;
+        } else {
+            self.part(trial, RUN, |_| Ok(()))?;
         }
         let inquiry = Inquiry { exploiters, budget, device };
-        gather(run_dir, trial, &inquiry, (interrupt, &mut self.part(trial)))
+        self.part(trial, QUESTIONS, |part| gather(run_dir, trial, &inquiry, (interrupt, part)))
     }
 
     fn cross(&mut self, trials: &[Trial]) -> Result<Vec<CrossPlay>, Error> {
@@ -113,15 +121,16 @@ impl Series<'_> {
             trials.iter().map(|trial| Attackers::of(&self.open(trial)?, trial, device)).collect::<Result<_, _>>()?;
         let mut pairs = Vec::new();
         for trial in trials {
-            let run_dir = self.open(trial)?;
-            let interrupt = self.interrupt;
-            let mut part = self.part(trial);
-            let desk = RefCell::new(Desk::new(run_dir, Steps::default(), interrupt, &mut part));
-            for red in &attackers {
-                let worst = red.against(&desk).map_err(|error| error.in_run(desk.borrow().run.path()))?;
-                let Trial { h_min, seed, method: blue } = *trial;
-                pairs.push(CrossPlay { red: red.trial.method, blue, h_min, seed, worst: worst.id, asr: worst.asr });
-            }
+            let (run_dir, interrupt) = (self.open(trial)?, self.interrupt);
+            pairs.extend(self.part(trial, CROSS_PLAY, |part| {
+                let desk = RefCell::new(Desk::new(run_dir, Steps::default(), interrupt, part));
+                let pair = |red: &Attackers| {
+                    let worst = red.against(&desk).map_err(|error| error.in_run(desk.borrow().run.path()))?;
+                    let Trial { h_min, seed, method: blue } = *trial;
+                    Ok(CrossPlay { red: red.trial.method, blue, h_min, seed, worst: worst.id, asr: worst.asr })
+                };
+                attackers.iter().map(pair).collect::<Result<Vec<_>, Error>>()
+            })?);
         }
         Ok(pairs)
     }
@@ -143,35 +152,53 @@ impl Series<'_> {
         Ok(run_dir)
     }
 
-    /// The next part of the whole, as the user is told of it.
-    fn part(&mut self, trial: &Trial) -> Part<'_> {
+    /// Does the next part of the whole, of so many grains, and tells the user of it.
+    fn part<T>(
+        &mut self,
+        trial: &Trial,
+        grains: u64,
+        work: impl FnOnce(&mut Part<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let settings = self.settings;
         let label = match settings.h_min.len() {
             1 => format!("{}, seed {}", trial.method.name(), trial.seed),
             _ => format!("{}, h_min {}, seed {}", trial.method.name(), trial.h_min, trial.seed),
         };
-        let of = 3 * settings.methods.len() * settings.seeds.len() * settings.h_min.len();
-        self.begun += 1;
-        Part { inner: self.reporter, label, index: (self.begun - 1).min(of - 1) as u64, of: of as u64 }
+        let trials = (settings.methods.len() * settings.seeds.len() * settings.h_min.len()) as u64;
+        let total = trials * (RUN + QUESTIONS + CROSS_PLAY);
+        let (before, stored) = (self.done, self.stored);
+        let mut part = Part { inner: self.reporter, label, grains, before, stored, total, told: None };
+        let result = work(&mut part)?;
+        // What nobody was told of was there already.
+        self.stored += part.told.unwrap_or(grains);
+        self.done += grains;
+        Ok(result)
     }
 }
 
-/// Tells of one part as a share of the whole. Parts count alike, so the time left is a rough one.
+/// Tells of one part as a share of the whole.
 struct Part<'a> {
     inner: &'a mut dyn Reporter,
     label: String,
-    index: u64,
-    of: u64,
+    grains: u64,
+    /// Grains of the parts before it, and those of them that were stored.
+    before: u64,
+    stored: u64,
+    total: u64,
+    /// Its own stored grains, once it has told of itself.
+    told: Option<u64>,
 }
 
 impl Reporter for Part<'_> {
     fn status(&mut self, status: &Status) {
-        const GRAIN: u64 = 100;
-        let within = (status.done * GRAIN / status.total.max(1)).min(GRAIN);
+        let grains = |steps: u64| (steps * self.grains / status.total.max(1)).min(self.grains);
+        let (done, stored) = (grains(status.done), grains(status.stored));
+        self.told = Some(stored);
         self.inner.status(&Status {
             label: format!("{}: {}", self.label, status.label),
-            done: self.index * GRAIN + within,
-            total: self.of * GRAIN,
+            done: self.before + done,
+            stored: self.stored + stored,
+            total: self.total,
             ..status.clone()
         });
     }

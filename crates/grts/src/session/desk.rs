@@ -18,6 +18,8 @@ pub struct Status {
     pub label: String,
     /// Optimiser steps and rounds of search and certificate done, of `total` planned for the whole run.
     pub done: u64,
+    /// Those of them that took no time now: they came out of the store, or were not needed.
+    pub stored: u64,
     /// Planned steps and rounds.
     pub total: u64,
     /// Value of the meta-game so far.
@@ -90,7 +92,7 @@ pub(super) struct Desk<'a> {
 impl<'a> Desk<'a> {
     pub(super) fn new(run: RunDir, planned: Steps, interrupt: &'a AtomicBool, reporter: &'a mut dyn Reporter) -> Self {
         let total = (planned.inside + planned.after) as u64;
-        let status = Status { label: "start".to_owned(), done: 0, total, value: None, gap: None, asr: None };
+        let status = Status { label: "start".to_owned(), done: 0, stored: 0, total, value: None, gap: None, asr: None };
         Self { run, cost: Cost::default(), status, planned, reporter, interrupt }
     }
 
@@ -119,6 +121,7 @@ impl<'a> Desk<'a> {
     /// Steps and rounds that need not be done again.
     pub(super) fn skip(&mut self, steps: usize) {
         self.status.done += steps as u64;
+        self.status.stored += steps as u64;
     }
 
     pub(super) fn note(&mut self, line: &str) {
