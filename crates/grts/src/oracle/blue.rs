@@ -52,9 +52,10 @@ const REPLAYS: usize = 8;
 const OPEN_WEIGHT: f64 = 0.5;
 /// Memory of the measured share: new value = this much of the old one.
 const MEMORY: f64 = 0.3;
-/// Proportional part of the controller, per unit of violation: plain dual ascent (the integral part) answers too late,
-/// because refusal spreads within a few steps.
-const PROPORTIONAL: f64 = 3.0;
+/// Proportional part of the controller, as a multiple of its integral part: plain dual ascent (the integral part) answers too
+/// late, because refusal spreads within a few steps. The share follows the multiplier as fast as blue learns, so a scenario
+/// with a larger learning rate needs a smaller step of both.
+const PROPORTIONAL: f64 = 20.0;
 /// Multiplier at the start: blue must not unlearn to serve before the measured share can say so.
 const START: f64 = 0.5;
 /// Largest multiplier.
@@ -83,7 +84,7 @@ impl BlueOracle<'_> {
             served = Some(smooth);
             let violation = self.served_target - smooth;
             integral = (integral + self.multiplier_rate * violation).clamp(0.0, CEILING);
-            let multiplier = (integral + PROPORTIONAL * violation).clamp(0.0, CEILING);
+            let multiplier = (integral + PROPORTIONAL * self.multiplier_rate * violation).clamp(0.0, CEILING);
             again.truncate(learning.batch / 2);
             let free = learning.batch - again.len();
             let recalled =
