@@ -116,12 +116,10 @@ impl Judge for Witness {
     }
 }
 
-#[test]
-fn an_attack_that_got_through_is_tried_again() {
-    const BATCH: usize = 16;
-    let witness = Witness::default();
-    let learning = Learning { steps: 2, batch: BATCH, ..Scenario::builtin().unwrap().blue.learning };
-    let log = at_table(&witness, |table| {
+/// Trains a blue that owes nothing to honest people, before `judge`.
+fn defend(judge: &dyn Judge, (steps, batch): (usize, usize), practice: &Practice<'_>) -> TrainingLog {
+    let learning = Learning { steps, batch, ..Scenario::builtin().unwrap().blue.learning };
+    at_table(judge, |table| {
         let oracle = BlueOracle {
             training: Training { table, learning: &learning, key: KEY },
             helpfulness: &Helpfulness::default(),
@@ -129,8 +127,15 @@ fn an_attack_that_got_through_is_tried_again() {
             served_target: 0.0,
             multiplier_rate: 0.0,
         };
-        oracle.respond(&Practice::against(&[(&Policy::base(), 1.0)]), None, &mut |_| Ok(())).unwrap().1
-    });
+        oracle.respond(practice, None, &mut |_| Ok(())).unwrap().1
+    })
+}
+
+#[test]
+fn an_attack_that_got_through_is_tried_again() {
+    const BATCH: usize = 16;
+    let witness = Witness::default();
+    let log = defend(&witness, (2, BATCH), &Practice::against(&[(&Policy::base(), 1.0)]));
     let said = witness.0.into_inner().unwrap();
     let (first, second) = said.split_at(BATCH);
     let repeated = second.iter().filter(|attack| first.contains(attack)).count();
@@ -147,19 +152,9 @@ fn attack(said: &[&str], worth: f64) -> Attack {
 fn blue_practises_on_attacks_in_words_by_their_worth() {
     const BATCH: usize = 32;
     let witness = Witness::default();
-    let learning = Learning { steps: 1, batch: BATCH, ..Scenario::builtin().unwrap().blue.learning };
-    at_table(&witness, |table| {
-        let oracle = BlueOracle {
-            training: Training { table, learning: &learning, key: KEY },
-            helpfulness: &Helpfulness::default(),
-            honest_batch: 8,
-            served_target: 0.0,
-            multiplier_rate: 0.0,
-        };
-        let attacks = [attack(&["often"], 0.75), attack(&["seldom"], 0.25)];
-        let practice = Practice { reds: &[(&Policy::base(), 1.0)], attacks: &attacks, recited: 0.5 };
-        oracle.respond(&practice, None, &mut |_| Ok(())).unwrap();
-    });
+    let attacks = [attack(&["often"], 0.75), attack(&["seldom"], 0.25)];
+    let practice = Practice { reds: &[(&Policy::base(), 1.0)], attacks: &attacks, recited: 0.5 };
+    defend(&witness, (1, BATCH), &practice);
     let said = witness.0.into_inner().unwrap();
     let times = |words: &str| said.iter().filter(|attack| *attack == words).count();
     assert_eq!((said.len(), times("often"), times("seldom")), (BATCH, BATCH * 3 / 8, BATCH / 8));

@@ -129,10 +129,10 @@ impl Training<'_> {
         systematic(mixture, count, self.stream(step, Use::Opponents))
     }
 
-    /// Attacks that begin a step's dialogues.
+    /// Attacks in words for some of a step's dialogues, by their weights.
     fn recalled<'r>(&self, step: usize, attacks: &'r [Attack], count: usize) -> Vec<&'r Attack> {
         let key = StreamKey { episode: 1, ..self.stream(step, Use::Opponents) };
-        if attacks.is_empty() { Vec::new() } else { systematic(&weighted(attacks), count, key) }
+        systematic(&weighted(attacks), count, key)
     }
 
     /// Plays a step's dialogues.

@@ -295,7 +295,7 @@ pub struct Blue {
     #[serde(flatten)]
     pub learning: Learning,
     /// Share of a step's attackers that are drawn whatever the mixture, half of them untrained and half of them any of the
-    /// population: cells that no learned attacker plays today stay in sight.
+    /// population (under `grts` attacks of the repertoire): cells that no learned attacker plays today stay in sight.
     pub exploration: f64,
     /// Honest dialogues a step (open questions and look-alike requests).
     pub honest_batch: usize,
