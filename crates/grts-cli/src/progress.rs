@@ -152,13 +152,12 @@ fn in_one_line(record: &Iteration, of: usize) -> String {
         record.num_reds,
         record.num_blues,
         record.value,
-        response("red", record.red.as_ref()),
-        response("blue", record.blue.as_ref()),
+        response("red", &record.red),
+        response("blue", &record.blue),
     )
 }
 
-fn response(player: &str, record: Option<&ResponseRecord>) -> String {
-    let Some(ResponseRecord { gain, verdict }) = record else { return format!("{player} did not respond") };
+fn response(player: &str, ResponseRecord { gain, verdict }: &ResponseRecord) -> String {
     let verdict = match verdict {
         Verdict::Admitted => "admitted".to_owned(),
         Verdict::Rejected { reason } => format!("rejected: {reason}"),
@@ -229,8 +228,8 @@ mod tests {
             value: 0.5,
             nash_conv: 0.0,
             gap: None,
-            red: Some(ResponseRecord { gain, verdict: Verdict::Rejected { reason: "not fluent".to_owned() } }),
-            blue: None,
+            red: ResponseRecord { gain, verdict: Verdict::Rejected { reason: "not fluent".to_owned() } },
+            blue: ResponseRecord { gain, verdict: Verdict::Admitted },
             red_strategy: vec![1.0],
             blue_strategy: vec![1.0],
             num_reds: 1,
@@ -239,7 +238,8 @@ mod tests {
         assert_eq!(
             in_one_line(&record, 8),
             "iteration 1 of 8: 1 red x 2 blue, value 0.500, gap not certified; \
-             red gains +0.100 [-0.050, +0.250], rejected: not fluent; blue did not respond"
+             red gains +0.100 [-0.050, +0.250], rejected: not fluent; \
+             blue gains +0.100 [-0.050, +0.250], admitted"
         );
     }
 }

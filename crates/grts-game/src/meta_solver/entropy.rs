@@ -5,7 +5,9 @@
 //!
 //! Where payoffs are estimates, an equilibrium of the estimates is not worth more than any other profile within their
 //! error, and a vertex puts much weight on the few policies that the sampling flattered. Allowed a regret of that size, the
-//! same program spreads over all that are as good as can be told.
+//! same program spreads over all that are as good as can be told. A defender that another one beats or equals against every
+//! attacker is not as good: what it leaves open, the mixture leaves open for nothing. An attacker of that kind may stay, since
+//! it still shows the defender ways in.
 
 use crate::linear_program::normalised;
 use crate::max_entropy::{Contest, Lots};
@@ -29,14 +31,21 @@ pub(super) fn max_entropy(payoffs: &Matrix) -> Result<(Vec<f64>, Vec<f64>), Game
 }
 
 /// The profile of largest entropy that guarantees each side the `value` of the game less `slack`: the same program with
-/// pᵀ(M − v + slack) ≥ 0. So its NashConv is at most 2 `slack`.
+/// pᵀ(M − v + slack) ≥ 0. So its NashConv is at most 2 `slack`. Dominated columns have no weight.
 pub(crate) fn max_entropy_within(payoffs: &Matrix, value: f64, slack: f64) -> Equilibrium {
     let (low, high) = payoffs.range();
     let unit = (high - low).max(1.0);
     let (m, n) = (payoffs.rows(), payoffs.cols());
     let row = one_side(&DMatrix::from_fn(m, n, |i, j| (payoffs.get(i, j) - value + slack) / unit));
-    let col = one_side(&DMatrix::from_fn(n, m, |j, i| (value + slack - payoffs.get(i, j)) / unit));
-    Equilibrium::of_profile(payoffs, normalised(&row), normalised(&col))
+    let cols: Vec<usize> = (0..n).filter(|&j| !is_dominated(payoffs, j)).collect();
+    let col = one_side(&DMatrix::from_fn(cols.len(), m, |j, i| (value + slack - payoffs.get(i, cols[j])) / unit));
+    Equilibrium::of_profile(payoffs, normalised(&row), spread(&col, &cols, n))
+}
+
+/// Whether another column concedes less to some row and more to none.
+fn is_dominated(payoffs: &Matrix, col: usize) -> bool {
+    let differences = |other| (0..payoffs.rows()).map(move |row| payoffs.get(row, col) - payoffs.get(row, other));
+    (0..payoffs.cols()).any(|other| differences(other).all(|d| d >= 0.0) && differences(other).any(|d| d > 0.0))
 }
 
 fn one_side(gains: &DMatrix<f64>) -> Vec<f64> {
@@ -82,6 +91,15 @@ mod tests {
                 assert!(!kept(&moved) || entropy(&moved) <= entropy(&found.row) + 1e-8, "case {case}: {moved:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_dominated_column_has_no_weight_whatever_the_slack_and_a_dominated_row_may_have() {
+        // Column 1 concedes what column 0 does, and more to the last row; column 2 equals column 0.
+        let payoffs = Matrix::from_rows(&[[0.2, 0.2, 0.2], [0.1, 0.1, 0.1], [0.1, 0.15, 0.1]]).unwrap();
+        let found = max_entropy_within(&payoffs, 0.2, 0.5);
+        assert_eq!(found.col, [0.5, 0.0, 0.5]);
+        assert!(found.row[1] > 0.3, "{found:?}");
     }
 
     #[test]

@@ -131,8 +131,8 @@ mod tests {
 
     #[test]
     fn slack_spreads_a_vertex_over_what_is_nearly_as_good() {
-        // Rows 0 and 1 differ by less than the slack, row 2 is far behind.
-        let payoffs = Matrix::from_rows(&[[0.50, 0.51], [0.49, 0.50], [0.1, 0.1]]).unwrap();
+        // Rows 0 and 1 differ by less than the slack, and so do the columns; row 2 is far behind.
+        let payoffs = Matrix::from_rows(&[[0.50, 0.51], [0.49, 0.48], [0.1, 0.1]]).unwrap();
         let of = |slack| MetaStrategy::new(&Config { slack, ..Config::psro(1, 0.0) }, 3, 2).profile(&payoffs).unwrap();
         let (vertex, spread) = (of(0.0), of(0.02));
         assert_eq!((vertex.row, vertex.col, vertex.nash_conv), (vec![1.0, 0.0, 0.0], vec![1.0, 0.0], 0.0));

@@ -90,7 +90,8 @@ pub trait Observer {
     /// Called at the end of every iteration.
     fn iteration(&mut self, record: &Iteration);
 
-    /// Asked after every solve; a reason ends the loop with the populations and meta-strategies of that moment.
+    /// Asked before every iteration; a reason ends the loop with the populations and meta-strategies of that moment. Not between
+    /// the responses of one iteration: red's would stay unanswered.
     fn should_stop(&mut self) -> Option<StopReason>;
 }
 
@@ -164,7 +165,7 @@ where
         }
         let (record, stop) = match config.order {
             Order::Simultaneous => run.respond_together()?,
-            Order::Alternating => run.respond_in_turn(observer)?,
+            Order::Alternating => run.respond_in_turn()?,
         };
         observer.iteration(&record);
         if let Some(reason) = stop {

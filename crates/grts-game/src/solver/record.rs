@@ -50,12 +50,12 @@ pub struct Iteration {
     /// construction under the Nash rule, and no evidence of safety.
     pub nash_conv: f64,
     /// Upper end of what both sides gained together: the certified distance from equilibrium. `None` when a response was
-    /// rejected, the iteration was cut short, or the rule is rectified Nash.
+    /// rejected, or the rule is rectified Nash.
     pub gap: Option<f64>,
-    /// Red's response, unless the iteration was cut short before it.
-    pub red: Option<ResponseRecord>,
-    /// Blue's response, likewise.
-    pub blue: Option<ResponseRecord>,
+    /// Red's response.
+    pub red: ResponseRecord,
+    /// Blue's response.
+    pub blue: ResponseRecord,
     /// Red's meta-strategy: the mixture that blue responded to.
     pub red_strategy: Vec<f64>,
     /// Blue's meta-strategy. Red responded to it if the order is simultaneous or the iteration converged.

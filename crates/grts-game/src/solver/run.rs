@@ -5,9 +5,7 @@
 
 use super::config::Config;
 use super::meta_strategy::MetaStrategy;
-use super::{
-    Arena, BestResponseOracle, Iteration, Observer, Response, ResponseRecord, Solution, State, StopReason, Verdict,
-};
+use super::{Arena, BestResponseOracle, Iteration, Response, ResponseRecord, Solution, State, StopReason, Verdict};
 use crate::{Equilibrium, GameError, MetaGame, Player};
 
 pub(super) struct Run<'a, R, B, G> {
@@ -58,7 +56,7 @@ where
         let red = self.respond_red()?;
         let blue = self.respond_blue()?;
         let gap = self.certified_gap(&red.record(), &blue.record(), 0.0);
-        let step = self.conclude(Some(red.record()), Some(blue.record()), gap, None);
+        let step = self.conclude(red.record(), blue.record(), gap);
         if step.1.is_none() {
             self.admit_red(red);
             self.admit_blue(blue);
@@ -71,15 +69,12 @@ where
     /// What both gains certify together is red's *new* mixture with blue's *old* one. With v the old value and v' the
     /// new one, that profile's NashConv is (v + g_R) − (v' − g_B); v' < v happens under rules other than Nash, and by
     /// sampling.
-    pub(super) fn respond_in_turn(&mut self, observer: &mut impl Observer) -> Result<Step, E> {
+    pub(super) fn respond_in_turn(&mut self) -> Result<Step, E> {
         let before = self.equilibrium.clone();
         let response = self.respond_red()?;
         let red = response.record();
         self.admit_red(response);
         self.play_and_solve()?;
-        if let Some(reason) = observer.should_stop() {
-            return Ok(self.conclude(Some(red), None, None, Some(reason)));
-        }
         let response = self.respond_blue()?;
         let blue = response.record();
         let gap = self.certified_gap(&red, &blue, (before.value - self.equilibrium.value).max(0.0));
@@ -87,7 +82,7 @@ where
             let row = self.equilibrium.row.clone();
             self.equilibrium = Equilibrium::of_profile(&self.meta_game.payoffs()?, row, before.col);
         }
-        let step = self.conclude(Some(red), Some(blue), gap, None);
+        let step = self.conclude(red, blue, gap);
         if step.1.is_none() {
             self.admit_blue(response);
         }
@@ -147,13 +142,7 @@ where
     }
 
     /// Closes the iteration: its record, and why the loop ends with it, if it does.
-    fn conclude(
-        &mut self,
-        red: Option<ResponseRecord>,
-        blue: Option<ResponseRecord>,
-        gap: Option<f64>,
-        stop: Option<StopReason>,
-    ) -> Step {
+    fn conclude(&mut self, red: ResponseRecord, blue: ResponseRecord, gap: Option<f64>) -> Step {
         let Equilibrium { row, col, value, nash_conv } = self.equilibrium.clone();
         let (num_reds, num_blues, index) = (row.len(), col.len(), self.iteration);
         let (red_strategy, blue_strategy) = (row, col);
@@ -161,7 +150,7 @@ where
         self.iteration += 1;
         let record =
             Iteration { index, value, nash_conv, gap, red, blue, red_strategy, blue_strategy, num_reds, num_blues };
-        (record, if self.converged(gap) { Some(StopReason::Converged) } else { stop })
+        (record, self.converged(gap).then_some(StopReason::Converged))
     }
 
     pub(super) fn finish(self, stop_reason: StopReason) -> Solution<R, B> {

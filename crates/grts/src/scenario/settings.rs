@@ -327,7 +327,8 @@ pub struct Evaluation {
     pub grid_paraphrases: usize,
 }
 
-/// `[budget]`: optional upper bounds of the whole run; no key, no bound.
+/// `[budget]`: what the whole run may spend; no key, no bound. It ends with the iteration that reaches one of them, in which
+/// blue still answers what red found.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Budget {
     /// Generated tokens.
