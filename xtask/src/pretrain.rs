@@ -1,9 +1,9 @@
 //! Pre-trains the base of the built-in world: tokenizer, weights, chat template, and a report of what it does.
 //!
 //! Every dialogue is drawn once from the generator by a keyed stream, so that there is no epoch to overfit and the
-//! same command gives the same bytes on the same machine.
+//! same command gives the same bytes on the same machine, also if it was stopped and repeated.
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 use grts::world::{MERIDIAN_SEED, Role as Speaker, View, World};
 use grts_game::stream::{StreamKey, unit};
@@ -20,7 +20,7 @@ use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, Tokenizer};
 
-#[derive(Args)]
+#[derive(Args, Debug)]
 pub struct Settings {
     /// Where the Hugging Face directory is written.
     #[arg(long, default_value = "assets/meridian/base")]
@@ -58,6 +58,9 @@ const SPECIAL: [&str; 6] = ["<|pad|>", "<|bos|>", "<|end|>", "<|system|>", "<|us
 const TEMPLATE: &str = "{{ bos_token }}{% for message in messages %}<|{{ message.role }}|>{{ message.content }}<|end|>\
 {% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}";
 
+/// Steps after which a training that is stopped goes on.
+const SAVED: usize = 100;
+
 /// Purposes of the streams drawn here.
 const INITIAL_WEIGHTS: u32 = 1;
 const TOKENIZER_TEXT: u32 = 2;
@@ -76,8 +79,12 @@ pub fn run(settings: &Settings) -> Result<()> {
     eprintln!("{} parameters, {} steps of {} dialogues", model.num_parameters(), settings.steps, settings.batch);
     let mut trainer =
         Trainer::full(model, AdamWConfig { weight_decay: settings.weight_decay, ..AdamWConfig::default() })?;
+    let [unfinished, begun_with] = ["training.safetensors", "training.txt"].map(|name| settings.out.join(name));
+    let first = if unfinished.is_file() { go_on(&mut trainer, &unfinished, &begun_with, settings)? } else { 0 };
+    std::fs::write(&begun_with, format!("{settings:?}"))
+        .with_context(|| format!("cannot write `{}`", begun_with.display()))?;
     let (start, mut tokens, mut running) = (Instant::now(), 0, f64::NAN);
-    for step in 0..settings.steps {
+    for step in first..settings.steps {
         let batch = (0..settings.batch)
             .map(|i| training_sequence(&world, &text, settings, (step * settings.batch + i) as u64))
             .collect::<Result<Vec<_>>>()?;
@@ -91,18 +98,33 @@ pub fn run(settings: &Settings) -> Result<()> {
         running = if running.is_nan() { report.loss } else { 0.95 * running + 0.05 * report.loss };
         if (step + 1) % 50 == 0 || step + 1 == settings.steps {
             let elapsed = start.elapsed().as_secs_f64();
-            let left = elapsed / (step + 1) as f64 * (settings.steps - step - 1) as f64;
+            let left = elapsed / (step + 1 - first) as f64 * (settings.steps - step - 1) as f64;
             eprintln!(
                 "step {:5}  loss {running:.4}  {:.0} tokens/s  {left:.0} s left",
                 step + 1,
                 tokens as f64 / elapsed
             );
         }
-        if (step + 1) % 500 == 0 || step + 1 == settings.steps {
-            trainer.to_model()?.save(&settings.out)?;
+        if (step + 1) % SAVED == 0 && step + 1 < settings.steps {
+            trainer.save(&unfinished)?;
         }
     }
+    trainer.to_model()?.save(&settings.out)?;
+    for path in [unfinished, begun_with].iter().filter(|path| path.is_file()) {
+        std::fs::remove_file(path).with_context(|| format!("cannot remove `{}`", path.display()))?;
+    }
     Ok(())
+}
+
+/// Steps that an unfinished training of the same settings had taken.
+fn go_on(trainer: &mut Trainer, unfinished: &Path, begun_with: &Path, settings: &Settings) -> Result<usize> {
+    let known = std::fs::read_to_string(begun_with).unwrap_or_default();
+    if known != format!("{settings:?}") {
+        bail!("`{}` was begun with other settings: {known}; remove it, or repeat them", unfinished.display());
+    }
+    let first = trainer.resume(unfinished)? as usize;
+    eprintln!("goes on after step {first}");
+    Ok(first)
 }
 
 fn rate(settings: &Settings, step: usize) -> f64 {

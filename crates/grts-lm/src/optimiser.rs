@@ -1,6 +1,16 @@
 //! AdamW over plain buffers, with gradients clipped by their joint norm.
 
+use crate::Result;
 use crate::weights::Parameter;
+
+/// Names of the moments, after their parameter's; and of the count of steps, in two numbers that f32 holds exactly.
+const MOMENTS: [&str; 2] = ["exp_avg", "exp_avg_sq"];
+const STEP: &str = "step";
+const HALF: u32 = 24;
+
+fn halves(step: u64) -> [f32; 2] {
+    [(step >> HALF) as f32, (step & ((1 << HALF) - 1)) as f32]
+}
 
 /// Settings of [`AdamW`] (decoupled weight decay; Loshchilov & Hutter 2019).
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +51,34 @@ impl AdamW {
     /// Optimiser steps taken.
     pub fn steps(&self) -> u64 {
         self.step
+    }
+
+    /// The state beside `parameters`, each moment under its parameter's name and PyTorch's for it; and the number of steps.
+    pub(crate) fn state(&self, parameters: &[Parameter]) -> Vec<Parameter> {
+        let moments = parameters.iter().zip(&self.moments).flat_map(|(parameter, (m, v))| {
+            MOMENTS.iter().zip([m, v]).map(|(moment, data)| Parameter {
+                name: format!("{}.{moment}", parameter.name),
+                shape: parameter.shape.clone(),
+                data: data.clone(),
+            })
+        });
+        let step = Parameter { name: STEP.to_owned(), shape: vec![2], data: halves(self.step).to_vec() };
+        moments.chain([step]).collect()
+    }
+
+    /// Takes back what [`AdamW::state`] gave, as `read` finds each tensor by name and shape.
+    pub(crate) fn restore(
+        &mut self,
+        parameters: &[Parameter],
+        read: impl Fn(&str, &[usize]) -> Result<Vec<f32>>,
+    ) -> Result<()> {
+        let moment =
+            |parameter: &Parameter, which: &str| read(&format!("{}.{which}", parameter.name), &parameter.shape);
+        let moments = parameters.iter().map(|p| Ok((moment(p, MOMENTS[0])?, moment(p, MOMENTS[1])?)));
+        let (moments, step) = (moments.collect::<Result<_>>()?, read(STEP, &[2])?);
+        self.moments = moments;
+        self.step = (step[0] as u64) << HALF | step[1] as u64;
+        Ok(())
     }
 
     /// One update in place, gradients clipped by their joint norm. Returns that norm before clipping.

@@ -15,6 +15,7 @@ mod norms;
 mod shard;
 
 use crate::architecture::{Architecture, NormKind, Residual};
+use crate::checkpoint::{Checkpoint, write_safetensors};
 use crate::lora::Adapter;
 use crate::weights::{Model, Parameter};
 use crate::{Error, Result};
@@ -22,6 +23,7 @@ use gradients::Gradients;
 use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 use serde::{Deserialize, Serialize};
 use shard::Shard;
+use std::path::Path;
 use std::sync::Arc;
 
 pub use crate::optimiser::{AdamW, AdamWConfig};
@@ -114,6 +116,32 @@ impl Trainer {
     /// Keeps only the input of each layer and computes the rest again on the way back.
     pub fn with_checkpointing(self, checkpointing: bool) -> Self {
         Self { checkpointing, ..self }
+    }
+
+    /// Writes what is trained and the optimiser's state as one safetensors file, whole or not at all.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let state = self.optimiser.state(&self.parameters);
+        let all: Vec<Parameter> = self.parameters.iter().cloned().chain(state).collect();
+        let part = path.with_extension("part");
+        write_safetensors(&part, &all)?;
+        std::fs::rename(&part, path).map_err(Error::io("rename", part))
+    }
+
+    /// Goes on where the training stood that wrote `path`; gives the steps that it had taken. What follows is the same to the bit as
+    /// if it had never stopped.
+    ///
+    /// # Errors
+    /// A file that is incomplete or of another training; nothing is changed then.
+    pub fn resume(&mut self, path: &Path) -> Result<u64> {
+        let file = Checkpoint::open_file(path)?;
+        let read = |name: &str, shape: &[usize]| file.read(name, shape, "the training");
+        let values: Vec<Vec<f32>> = self.parameters.iter().map(|p| read(&p.name, &p.shape)).collect::<Result<_>>()?;
+        self.optimiser.restore(&self.parameters, read)?;
+        self.parameters.iter_mut().zip(values).for_each(|(parameter, data)| parameter.data = data);
+        Ok(self.optimiser.steps())
     }
 
     /// The trained parameters, under their file names.

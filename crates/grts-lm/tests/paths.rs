@@ -156,6 +156,30 @@ fn a_row_says_the_same_whatever_shares_its_batch_and_caches_survive_turns() {
 }
 
 #[test]
+fn a_training_goes_on_as_if_it_had_never_stopped() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("training.safetensors");
+    let mut rng = ChaCha8Rng::seed_from_u64(14);
+    let batches: Vec<[Sequence; 2]> = (0..4).map(|_| [text(&mut rng, 9), text(&mut rng, 6)]).collect();
+    let likely = |_: usize, l: &[f32]| Objective { loss: 0.0, gradient: vec![-1.0; l.len()] };
+    let mut whole = Trainer::full(model(15), AdamWConfig::default()).unwrap();
+    batches.iter().for_each(|batch| _ = whole.step(batch, 0.01, likely).unwrap());
+    let mut begun = Trainer::full(model(15), AdamWConfig::default()).unwrap();
+    batches[..2].iter().for_each(|batch| _ = begun.step(batch, 0.01, likely).unwrap());
+    begun.save(&path).unwrap();
+    let mut resumed = Trainer::full(model(16), AdamWConfig::default()).unwrap();
+    assert_eq!(resumed.resume(&path).unwrap(), 2);
+    batches[2..].iter().for_each(|batch| _ = resumed.step(batch, 0.01, likely).unwrap());
+    assert_eq!(resumed.parameters(), whole.parameters());
+
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &bytes[..bytes.len() - 4]).unwrap();
+    let error = resumed.resume(&path).unwrap_err().to_string();
+    assert!(error.contains("not a complete safetensors file"), "{error}");
+    assert_eq!(resumed.parameters(), whole.parameters());
+}
+
+#[test]
 fn a_step_that_is_not_finite_leaves_the_parameters_alone() {
     let model = model(11);
     let mut trainer = Trainer::full(model.clone(), AdamWConfig::default()).unwrap();

@@ -373,9 +373,38 @@ fn average(method: Arm, h_min: f64, runs: &[&Evidence]) -> Averages {
     }
 }
 
+/// Mean of those seeds in which something was measured. The interval of shares is cut to what shares can be.
 fn over_seeds(of: Vec<Estimate>) -> Estimate {
-    match of[..] {
+    let measured: Vec<Estimate> = of.iter().filter(|e| e.n > 0).copied().collect();
+    match measured[..] {
+        [] => of.first().copied().unwrap_or(Estimate::proportion(0, 0)),
         [single] => single,
-        _ => Estimate::student(&of.iter().map(|e| e.mean).collect::<Vec<_>>()),
+        _ => {
+            let mean = Estimate::student(&measured.iter().map(|e| e.mean).collect::<Vec<_>>());
+            if measured.iter().all(|e| e.low >= 0.0 && e.high <= 1.0) {
+                Estimate { low: mean.low.max(0.0), high: mean.high.min(1.0), ..mean }
+            } else {
+                mean
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::over_seeds;
+    use grts_game::Estimate;
+
+    #[test]
+    fn a_seed_in_which_nothing_was_measured_does_not_count() {
+        let nothing = Estimate::proportion(0, 0);
+        let (few, many) = (Estimate::proportion(10, 100), Estimate::proportion(30, 100));
+        assert_eq!(over_seeds(vec![nothing, few]), few);
+        assert_eq!(over_seeds(vec![nothing, nothing]), nothing);
+        let mean = over_seeds(vec![few, nothing, many]);
+        assert!((mean.mean - 0.2).abs() < 1e-12 && (mean.low, mean.high, mean.n) == (0.0, 1.0, 2), "{mean:?}");
+        // No share: its interval is Student's alone.
+        let scores = over_seeds(vec![Estimate::exact(2.0), Estimate::exact(4.0)]);
+        assert!(scores.low < 0.0 && scores.high > 1.0 && scores.mean == 3.0, "{scores:?}");
     }
 }

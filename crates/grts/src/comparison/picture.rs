@@ -139,7 +139,10 @@ fn budget(runs: &[Evidence], area: &Area<'_>) -> Drawn {
 
 /// Curves over one axis from 0, success from 0 to 1; room is left on the right for the legend.
 fn chart(area: &Area<'_>, (across, up): (&str, &str), mut curves: Vec<Curve>) -> Drawn {
-    curves.iter_mut().for_each(|curve| curve.points.sort_by(|a, b| a.0.total_cmp(&b.0)));
+    for curve in &mut curves {
+        curve.points.retain(|(_, estimate)| estimate.n > 0);
+        curve.points.sort_by(|a, b| a.0.total_cmp(&b.0));
+    }
     let farthest = curves.iter().flat_map(|c| &c.points).map(|point| point.0).fold(0.0, f64::max);
     let mut chart = ChartBuilder::on(area)
         .margin(16)
