@@ -254,6 +254,15 @@ fn a_team_is_read_and_written_and_a_team_of_one_leaves_no_trace() {
 }
 
 #[test]
+fn blue_learns_at_a_rate_that_falls_to_its_final_share() {
+    let mut blue = Scenario::builtin().unwrap().blue;
+    assert_eq!(blue.learning_after(1.0), blue.learning, "by default it stays");
+    (blue.learning.learning_rate, blue.final_rate) = (4e-3, 0.25);
+    let rates = [0.0, 0.5, 1.0, 1.7].map(|spent| blue.learning_after(spent).learning_rate);
+    assert_eq!(rates, [4e-3, 2.5e-3, 1e-3, 1e-3], "a budget may be overspent");
+}
+
+#[test]
 fn quick_shrinks_budgets_and_keeps_the_game() {
     let full = Scenario::builtin().unwrap();
     let quick = full.clone().quick();

@@ -59,6 +59,7 @@ const RANGES: &[(&[&str], &str, Range)] = &[
     (&["red"], "distinct_floor", SHARE),
     (&["red"], "reference_floor", (Bound::Unbounded, Bound::Included(0.0))),
     (&["red"], "repeats_ceiling", SHARE),
+    (&["blue"], "final_rate", (Bound::Excluded(0.0), Bound::Included(1.0))),
     (&["blue"], "exploration", SHARE),
     (&["blue"], "honest_batch", COUNT),
     (&["red", "blue"], "multiplier_rate", NOT_NEGATIVE),

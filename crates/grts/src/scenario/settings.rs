@@ -294,6 +294,8 @@ pub struct Blue {
     /// The settings shared with red.
     #[serde(flatten)]
     pub learning: Learning,
+    /// Share of `learning_rate` that is left for the last response of a run; it falls linearly until then.
+    pub final_rate: f64,
     /// Share of a step's attackers that are drawn whatever the mixture, half of them untrained and half of them any of the
     /// population (under `grts` attacks of the repertoire): cells that no learned attacker plays today stay in sight.
     pub exploration: f64,
@@ -303,6 +305,14 @@ pub struct Blue {
     pub multiplier_rate: f64,
     /// Loss of success on open questions that is tolerated (δ), as a share.
     pub helpfulness_loss: f64,
+}
+
+impl Blue {
+    /// How a response learns once `spent` of the run is gone, as a share.
+    pub fn learning_after(&self, spent: f64) -> Learning {
+        let left = 1.0 - (1.0 - self.final_rate) * spent.clamp(0.0, 1.0);
+        Learning { learning_rate: left * self.learning.learning_rate, ..self.learning.clone() }
+    }
 }
 
 /// `[probe]`: fresh best responses that measure exploitability from below.

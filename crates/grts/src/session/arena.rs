@@ -403,15 +403,20 @@ impl<'a, 'd> Players<'a, 'd> {
         }
     }
 
-    /// What being different earns in iteration `i`: linear from the setting to 0 in the last one, or where the budget ends.
-    pub(super) fn diversity_weight(&self, i: usize) -> f64 {
+    /// What is gone of the run in iteration `i`: 1 in the last one, or where the budget ends.
+    fn spent(&self, i: usize) -> f64 {
         let scenario = &self.stage.scenario;
-        let iterations = i as f64 / (scenario.solver.iterations - 1).max(1) as f64;
-        match scenario.method {
-            Method::Grts => {
-                let spent = iterations.max(self.desk.borrow().cost.share_of(&scenario.budget));
-                scenario.red.diversity_weight * (1.0 - spent).max(0.0)
-            }
+        let iterations = match scenario.method.is_one_round() {
+            true => 0.0, // rounds are as many as the budget has room for
+            false => i as f64 / (scenario.solver.iterations - 1).max(1) as f64,
+        };
+        iterations.max(self.desk.borrow().cost.share_of(&scenario.budget)).min(1.0)
+    }
+
+    /// What being different earns in iteration `i`: linear from the setting to 0 at the end of the run.
+    pub(super) fn diversity_weight(&self, i: usize) -> f64 {
+        match self.stage.scenario.method {
+            Method::Grts => self.stage.scenario.red.diversity_weight * (1.0 - self.spent(i)),
             _ => 0.0,
         }
     }
@@ -701,7 +706,7 @@ impl BestResponseOracle<Policy, Policy> for Players<'_, '_> {
         let i = state.iteration;
         self.desk.borrow_mut().begin(&format!("iteration {}: blue learns", i + 1));
         let reds = mixture(state.reds, &state.equilibrium.row);
-        let learning = times(&self.stage.scenario.blue.learning, self.blue_at_once());
+        let learning = times(&self.stage.scenario.blue.learning_after(self.spent(i)), self.blue_at_once());
         // A response starts from the blue that is played most: what it has already closed stays closed.
         let most = mixture(state.blues, &state.equilibrium.col).into_iter().max_by(|a, b| a.1.total_cmp(&b.1));
         let start = most.map(|(p, _)| p);
