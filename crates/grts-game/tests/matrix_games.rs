@@ -5,7 +5,7 @@ use grts_game::solver::{
     self, Arena, BestResponseOracle, Config, Iteration, Observer, Order, Response, Solution, State, StopReason, Verdict,
 };
 use grts_game::stream::{StreamKey, unit};
-use grts_game::{Estimate, GameError, Matrix, MetaGame};
+use grts_game::{Estimate, GameError, Matrix, MetaGame, Player};
 
 fn run(payoffs: Matrix, config: &Config) -> (MatrixGame, Solution<usize, usize>, Vec<Iteration>) {
     let (mut game, mut iterations) = (MatrixGame::new(payoffs), Vec::new());
@@ -200,13 +200,14 @@ fn empty_populations_are_refused() {
     assert_eq!(outcome, Err(GameError::Empty { what: "red population" }));
 }
 
-/// Matrix game whose gate turns every new blue policy away, and whose arena may forget to play.
-struct Gated {
+/// Matrix game whose arena may forget to play, and whose oracles' responses are judged by `judge`.
+struct Judged<F> {
     inner: MatrixGame,
     plays: bool,
+    judge: F,
 }
 
-impl Arena<usize, usize> for Gated {
+impl<F> Arena<usize, usize> for Judged<F> {
     type Error = GameError;
 
     fn payoff_range(&self) -> (f64, f64) {
@@ -224,23 +225,27 @@ impl Arena<usize, usize> for Gated {
     }
 }
 
-impl BestResponseOracle<usize, usize> for Gated {
+impl<F: Fn(Player, Response<usize>) -> Response<usize>> BestResponseOracle<usize, usize> for Judged<F> {
     type Error = GameError;
 
     fn respond_red(&mut self, state: &State<'_, usize, usize>) -> Result<Response<usize>, GameError> {
-        self.inner.respond_red(state)
+        Ok((self.judge)(Player::Red, self.inner.respond_red(state)?))
     }
 
     fn respond_blue(&mut self, state: &State<'_, usize, usize>) -> Result<Response<usize>, GameError> {
-        let verdict = Verdict::Rejected { reason: "serves nobody".to_owned() };
-        Ok(Response { verdict, ..self.inner.respond_blue(state)? })
+        Ok((self.judge)(Player::Blue, self.inner.respond_blue(state)?))
     }
 }
 
 #[test]
 fn a_rejected_response_is_recorded_and_never_admitted() {
     for order in [Order::Simultaneous, Order::Alternating] {
-        let (mut game, mut records) = (Gated { inner: MatrixGame::new(brps()), plays: true }, Vec::new());
+        let turned_away = || Verdict::Rejected { reason: "serves nobody".to_owned() };
+        let judge = |player, response| match player {
+            Player::Red => response,
+            Player::Blue => Response { verdict: turned_away(), ..response },
+        };
+        let (mut game, mut records) = (Judged { inner: MatrixGame::new(brps()), plays: true, judge }, Vec::new());
         let config = Config { order, ..Config::psro(5, 1e-9) };
         let solution = solver::solve(&mut game, vec![0], vec![0], &config, &mut records).unwrap();
         assert_eq!(solution.stop_reason, StopReason::Iterations, "an infeasible response certifies nothing");
@@ -250,48 +255,13 @@ fn a_rejected_response_is_recorded_and_never_admitted() {
     }
 }
 
-/// Both sides find nothing new from some response on.
-struct Content {
-    inner: MatrixGame,
-    gain: f64,
-}
-
-impl Arena<usize, usize> for Content {
-    type Error = GameError;
-
-    fn payoff_range(&self) -> (f64, f64) {
-        self.inner.payoff_range()
-    }
-
-    fn play(
-        &mut self,
-        iteration: usize,
-        reds: &[usize],
-        blues: &[usize],
-        game: &mut MetaGame,
-    ) -> Result<(), GameError> {
-        self.inner.play(iteration, reds, blues, game)
-    }
-}
-
-impl BestResponseOracle<usize, usize> for Content {
-    type Error = GameError;
-
-    fn respond_red(&mut self, state: &State<'_, usize, usize>) -> Result<Response<usize>, GameError> {
-        self.respond_blue(state)
-    }
-
-    fn respond_blue(&mut self, _state: &State<'_, usize, usize>) -> Result<Response<usize>, GameError> {
-        let verdict = Verdict::Redundant { reason: "nothing new".to_owned() };
-        Ok(Response { policy: 1, gain: Estimate::exact(self.gain), verdict })
-    }
-}
-
 #[test]
 fn a_redundant_response_is_not_admitted_and_certifies() {
     for order in [Order::Simultaneous, Order::Alternating] {
         for (gain, stop_reason) in [(0.0, StopReason::Converged), (0.1, StopReason::Iterations)] {
-            let mut game = Content { inner: MatrixGame::new(brps()), gain };
+            let nothing_new = || Verdict::Redundant { reason: "nothing new".to_owned() };
+            let judge = |_, _| Response { policy: 1, gain: Estimate::exact(gain), verdict: nothing_new() };
+            let mut game = Judged { inner: MatrixGame::new(brps()), plays: true, judge };
             let config = Config { order, ..Config::psro(3, 1e-9) };
             let solution = solver::solve(&mut game, vec![0], vec![0], &config, &mut ()).unwrap();
             assert_eq!((solution.stop_reason, solution.gap), (stop_reason, Some(2.0 * gain)));
@@ -302,7 +272,7 @@ fn a_redundant_response_is_not_admitted_and_certifies() {
 
 #[test]
 fn an_arena_that_forgets_an_entry_is_found_out() {
-    let mut game = Gated { inner: MatrixGame::new(brps()), plays: false };
+    let mut game = Judged { inner: MatrixGame::new(brps()), plays: false, judge: |_, response| response };
     let outcome = solver::solve(&mut game, vec![0], vec![0], &Config::psro(3, 0.1), &mut ());
     assert_eq!(outcome, Err(GameError::NeverPlayed { row: 0, col: 0 }));
 }
