@@ -3,7 +3,8 @@
 
 use grts::judge::{Exchange, Judge};
 use grts::oracle::{
-    Attack, BlueOracle, Diversity, Floors, Helpfulness, Learnt, Measure, Practice, RedOracle, Training, TrainingLog,
+    Attack, BlueOracle, Diversity, Floors, Helpfulness, Learnt, Measure, Practice, RedOracle, Taught, Training,
+    TrainingLog,
 };
 use grts::policy::{Base, Policy};
 use grts::rollout::Table;
@@ -117,7 +118,7 @@ impl Judge for Witness {
 }
 
 /// Trains a blue that owes nothing to honest people, before `judge`.
-fn defend(judge: &dyn Judge, (steps, batch): (usize, usize), practice: &Practice<'_>) -> TrainingLog {
+fn defend(judge: &dyn Judge, (steps, batch): (usize, usize), practice: &Practice<'_>) -> Taught {
     let learning = Learning { steps, batch, ..Scenario::builtin().unwrap().blue.learning };
     at_table(judge, |table| {
         let oracle = BlueOracle {
@@ -127,7 +128,7 @@ fn defend(judge: &dyn Judge, (steps, batch): (usize, usize), practice: &Practice
             served_target: 0.0,
             multiplier_rate: 0.0,
         };
-        oracle.respond(practice, None, &mut |_| Ok(())).unwrap().1
+        oracle.respond(practice, None, &mut |_| Ok(())).unwrap()
     })
 }
 
@@ -135,7 +136,7 @@ fn defend(judge: &dyn Judge, (steps, batch): (usize, usize), practice: &Practice
 fn an_attack_that_got_through_is_tried_again() {
     const BATCH: usize = 16;
     let witness = Witness::default();
-    let log = defend(&witness, (2, BATCH), &Practice::against(&[(&Policy::base(), 1.0)]));
+    let log = defend(&witness, (2, BATCH), &Practice::against(&[(&Policy::base(), 1.0)])).log;
     let said = witness.0.into_inner().unwrap();
     let (first, second) = said.split_at(BATCH);
     let repeated = second.iter().filter(|attack| first.contains(attack)).count();
@@ -154,10 +155,21 @@ fn blue_practises_on_attacks_in_words_by_their_worth() {
     let witness = Witness::default();
     let attacks = [attack(&["often"], 0.75), attack(&["seldom"], 0.25)];
     let practice = Practice { reds: &[(&Policy::base(), 1.0)], attacks: &attacks, recited: 0.5 };
-    defend(&witness, (1, BATCH), &practice);
+    let taught = defend(&witness, (1, BATCH), &practice);
     let said = witness.0.into_inner().unwrap();
     let times = |words: &str| said.iter().filter(|attack| *attack == words).count();
     assert_eq!((said.len(), times("often"), times("seldom")), (BATCH, BATCH * 3 / 8, BATCH / 8));
+    // What blue's practice says of them: both got through as often as they were said, and so did all that the attacker said.
+    let (known, new): (Vec<_>, Vec<_>) =
+        taught.attacks.into_iter().partition(|a| attacks.iter().any(|b| a.said == b.said));
+    let missing = |worth: f64, times: usize| (1.0 - worth) * 0.75_f64.powi(times as i32);
+    let expected = [("often", missing(0.75, BATCH * 3 / 8)), ("seldom", missing(0.25, BATCH / 8))];
+    for (attack, (said, missing)) in known.iter().zip(expected) {
+        assert!(attack.said == [said] && (1.0 - attack.worth - missing).abs() < 1e-12, "{attack:?}");
+    }
+    let heard: HashSet<&String> = said.iter().filter(|said| !attacks.iter().any(|a| a.said[0] == **said)).collect();
+    assert!(known.len() == 2 && new.iter().all(|attack| attack.worth == 0.25), "{new:?}");
+    assert_eq!(new.iter().map(|attack| &attack.said[0]).collect::<HashSet<_>>(), heard);
 }
 
 /// A way in that nobody finds by chance: blue is fooled by one phrase, whatever it replies.

@@ -10,8 +10,8 @@
 //! attack which succeeds more often than once in so many multiplies until it is closed.
 
 use super::learning::negative_log_likelihood;
-use super::repertoire::words;
-use super::{Practice, Progress, Training, TrainingLog, Use, returns_to_go, samples};
+use super::repertoire::{Lessons, words};
+use super::{Attack, Practice, Progress, Training, TrainingLog, Use, returns_to_go, samples};
 use crate::error::Error;
 use crate::measure::{self, Request};
 use crate::policy::Policy;
@@ -30,6 +30,16 @@ pub struct Helpfulness {
     pub open: Vec<Sequence>,
     /// Look-alike requests, served or not, to measure the share on while training.
     pub requests: Vec<Request>,
+}
+
+/// What a training of blue's came to.
+pub struct Taught {
+    /// The response.
+    pub adapter: Adapter,
+    /// What it was met with again or for the first time, and what that is worth.
+    pub attacks: Vec<Attack>,
+    /// How it went.
+    pub log: TrainingLog,
 }
 
 /// Trains defenders.
@@ -71,10 +81,10 @@ impl BlueOracle<'_> {
         practice: &Practice<'_>,
         start: Option<&Adapter>,
         progress: &mut Progress<'_>,
-    ) -> Result<(Adapter, TrainingLog), Error> {
+    ) -> Result<Taught, Error> {
         let learning = self.training.learning;
         let mut trainer = self.training.trainer(start, 0)?;
-        let mut log = TrainingLog::default();
+        let (mut log, mut lessons) = (TrainingLog::default(), Lessons::of(practice.attacks));
         let (mut integral, mut served) = (START, None);
         let mut again: Vec<Vec<String>> = Vec::new();
         for step in 0..learning.steps {
@@ -95,6 +105,12 @@ impl BlueOracle<'_> {
                 fresh.iter().map(|red| Attacker::Policy(red)).chain(scripts.map(|said| Attacker::Script(said)));
             let episodes = self.training.play(step, attackers.map(|red| (red, &own)))?;
             let fresh = fresh.len();
+            for (attack, episode) in recalled.iter().zip(&episodes[fresh..]) {
+                if let Some(returns) = episode.returns {
+                    lessons.said_again(&attack.said, returns);
+                }
+            }
+            self.successes(&episodes[..fresh]).for_each(|said| lessons.got_through(said));
             let won: Vec<Vec<String>> = self.successes(&episodes).collect();
             again = won.iter().cycle().take(REPLAYS * won.len()).cloned().collect();
             let reference = self.training.reference(&episodes.iter().map(|e| &e.blue).collect::<Vec<_>>())?;
@@ -109,7 +125,8 @@ impl BlueOracle<'_> {
             log.push(returns, kl, smooth, multiplier);
             progress(log.returns[step])?;
         }
-        Ok((trainer.to_adapter().ok_or_else(super::not_an_adapter)?, log))
+        let adapter = trainer.to_adapter().ok_or_else(super::not_an_adapter)?;
+        Ok(Taught { adapter, attacks: lessons.attacks(), log })
     }
 
     /// What red said in the dialogues that it won.

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::measure::{self, Request, Wanted};
 use crate::oracle::{
     Attack, BlueOracle, Descriptor, Diversity, Floors, Helpfulness, Learnt, Measure, Practice, RedOracle, Repertoire,
-    Training, TrainingLog, fluency, systematic,
+    Taught, Training, TrainingLog, fluency, systematic,
 };
 use crate::policy::Policy;
 use crate::rollout::{Attacker, Episode, Pairing};
@@ -76,7 +76,7 @@ pub(super) struct Trained {
     /// What it was chosen from and what it adds, under `grts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) admission: Option<Admission>,
-    /// The attacks in words that its search found or tried again, under `grts`.
+    /// The attacks in words that red's search found or tried again, or that blue's practice was met with, under `grts`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     found: Vec<Attack>,
 }
@@ -118,6 +118,8 @@ pub(super) struct Probe {
     pub(super) gain: Estimate,
 }
 
+/// Attacks of the repertoire that a response of red's tries again.
+const RETRIED: usize = 256;
 /// A blue response is trained at most this many times over before it is given up as infeasible.
 const ATTEMPTS: usize = 3;
 
@@ -189,6 +191,7 @@ impl<'a, 'd> Players<'a, 'd> {
             let table = self.stage.table();
             let red = &self.stage.scenario.red;
             let training = Training { table: &table, learning: &task.learning, key: task.training };
+            let promising = self.repertoire.promising(RETRIED);
             let oracle = RedOracle {
                 training,
                 fluency_floor: red.fluency_floor,
@@ -202,7 +205,7 @@ impl<'a, 'd> Players<'a, 'd> {
                     repeats: red.repeats_ceiling,
                 },
                 diversity,
-                repertoire: if contest.is_some() { self.repertoire.attacks() } else { &[] },
+                repertoire: if contest.is_some() { &promising } else { &[] },
             };
             let Learnt { adapters, searched, attacks, log } = oracle.respond(task.opponents, &mut self.step())?;
             if let Some(why) = &log.collapsed {
@@ -313,7 +316,7 @@ impl<'a, 'd> Players<'a, 'd> {
         let table = self.stage.table();
         let mut cost = Cost::default();
         let mut start = start.and_then(|p| p.adapter(0).cloned());
-        let mut learning = task.learning.clone();
+        let (mut learning, mut found) = (task.learning.clone(), Vec::new());
         for attempt in 0..ATTEMPTS {
             let key = StreamKey { entry: (attempt as u64) << 40, ..task.training };
             let oracle = BlueOracle {
@@ -323,13 +326,16 @@ impl<'a, 'd> Players<'a, 'd> {
                 served_target,
                 multiplier_rate: blue.multiplier_rate,
             };
-            let (adapter, log) = oracle.respond(practice, start.as_deref(), &mut self.step())?;
+            let Taught { adapter, attacks, log } = oracle.respond(practice, start.as_deref(), &mut self.step())?;
+            if !practice.attacks.is_empty() {
+                found.extend(attacks);
+            }
             cost.add(Cost { dialogues: log.dialogues, tokens: log.tokens });
             let policy = Policy::new(task.id(), adapter);
             let (rejected, gate_cost) = self.gate(&policy, StreamKey { entry: attempt as u64, ..task.gate })?;
             cost.add(gate_cost);
             if rejected.is_none() || attempt + 1 == ATTEMPTS {
-                return Ok(Candidate { policy, log, rejected, admission: None, found: Vec::new(), cost });
+                return Ok(Candidate { policy, log, rejected, admission: None, found, cost });
             }
             if let Some(reason) = rejected {
                 self.desk.borrow_mut().note(&format!("{}: {reason}; training on", task.unit));
@@ -715,6 +721,7 @@ impl BestResponseOracle<Policy, Policy> for Players<'_, '_> {
         let (reds, recited) = self.with_exploration(&reds, state.reds);
         let practice = Practice { reds: &reds, attacks: self.repertoire.attacks(), recited };
         let (trained, policy) = self.train_blue(&task, &practice, start)?;
+        self.repertoire.learn(&trained.found, self.stage.scenario.red.repertoire);
         let value = state.game.mixture_value(&state.equilibrium.row, &state.equilibrium.col);
         let gain = Estimate::weighted(&[(1.0, value), (-1.0, trained.returns)]);
         Ok(Response { policy, gain, verdict: verdict(&trained) })
