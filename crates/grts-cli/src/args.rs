@@ -63,6 +63,28 @@ pub enum Command {
     Geometry(Geometry),
 }
 
+/// What the commands share that measure or train.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+pub struct Common {
+    /// Where models compute: `cpu`, `cuda` or `cuda:N`
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: Device,
+    /// Print one JSON object instead of the table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What is drawn by a command that asks a finished run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+pub struct Fresh {
+    /// Seed of all that is drawn
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u64).range(..=LARGEST_SEED))]
+    pub seed: u64,
+    /// Fresh dialogues of attackers with the blue, each time that they are measured
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = value_parser!(u64).range(2..=LARGEST_COUNT))]
+    pub dialogues: u64,
+}
+
 /// Arguments of `grts solve`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -89,12 +111,9 @@ pub struct Solve {
     /// New directory of the run; by default one is named and made below `runs/`
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
-    /// Where models compute: `cpu`, `cuda` or `cuda:N`
-    #[arg(long, value_name = "DEVICE", default_value_t)]
-    pub device: Device,
-    /// Print one JSON object (`summary.json` of the run) instead of the table
-    #[arg(long)]
-    pub json: bool,
+    /// Where it computes and what it prints.
+    #[command(flatten)]
+    pub common: Common,
 }
 
 /// Arguments of `grts resume`.
@@ -106,12 +125,9 @@ pub struct Resume {
     /// Run directory
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
-    /// Where models compute: `cpu`, `cuda` or `cuda:N`
-    #[arg(long, value_name = "DEVICE", default_value_t)]
-    pub device: Device,
-    /// Print one JSON object (`summary.json` of the run) instead of the table
-    #[arg(long)]
-    pub json: bool,
+    /// Where it computes and what it prints.
+    #[command(flatten)]
+    pub common: Common,
 }
 
 /// Arguments of `grts eval`.
@@ -123,21 +139,15 @@ pub struct Eval {
     /// Directory of a finished run
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
-    /// Seed of the fresh dialogues
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u64).range(..=LARGEST_SEED))]
-    pub seed: u64,
     /// Quote the most central attack of each strategy; without it no text of a dialogue is shown
     #[arg(long)]
     pub show_attacks: bool,
-    /// Dialogues between the final attackers and the final blue
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = value_parser!(u64).range(2..=LARGEST_COUNT))]
-    pub dialogues: u64,
-    /// Where models compute: `cpu`, `cuda` or `cuda:N`
-    #[arg(long, value_name = "DEVICE", default_value_t)]
-    pub device: Device,
-    /// Print one JSON object instead of the table
-    #[arg(long)]
-    pub json: bool,
+    /// What is drawn.
+    #[command(flatten)]
+    pub fresh: Fresh,
+    /// Where it computes and what it prints.
+    #[command(flatten)]
+    pub common: Common,
 }
 
 /// Arguments of `grts probe`.
@@ -162,18 +172,12 @@ pub struct Probe {
     /// Budget of each: so many times the steps and searched dialogues of the solver's own responses
     #[arg(long, value_name = "B", default_value_t = 2.0, value_parser = budget)]
     pub budget: f64,
-    /// Seed of all that is drawn
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u64).range(..=LARGEST_SEED))]
-    pub seed: u64,
-    /// Fresh dialogues that measure the value and the strongest
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = value_parser!(u64).range(2..=LARGEST_COUNT))]
-    pub dialogues: u64,
-    /// Where models compute: `cpu`, `cuda` or `cuda:N`
-    #[arg(long, value_name = "DEVICE", default_value_t)]
-    pub device: Device,
-    /// Print one JSON object instead of the table
-    #[arg(long)]
-    pub json: bool,
+    /// What is drawn.
+    #[command(flatten)]
+    pub fresh: Fresh,
+    /// Where it computes and what it prints.
+    #[command(flatten)]
+    pub common: Common,
 }
 
 /// Arguments of `grts attack`.
@@ -188,18 +192,12 @@ pub struct Attack {
     /// Directory of the finished run whose blue is attacked
     #[arg(long, value_name = "RUN")]
     pub against: PathBuf,
-    /// Seed of the dialogues
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u64).range(..=LARGEST_SEED))]
-    pub seed: u64,
-    /// Dialogues behind each figure
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = value_parser!(u64).range(2..=LARGEST_COUNT))]
-    pub dialogues: u64,
-    /// Where models compute: `cpu`, `cuda` or `cuda:N`
-    #[arg(long, value_name = "DEVICE", default_value_t)]
-    pub device: Device,
-    /// Print one JSON object instead of the table
-    #[arg(long)]
-    pub json: bool,
+    /// What is drawn.
+    #[command(flatten)]
+    pub fresh: Fresh,
+    /// Where it computes and what it prints.
+    #[command(flatten)]
+    pub common: Common,
 }
 
 /// Arguments of `grts compare`.
@@ -240,12 +238,9 @@ pub struct Compare {
     /// Cut every budget: the same comparison with less play and wider intervals
     #[arg(long)]
     pub quick: bool,
-    /// Where models compute: `cpu`, `cuda` or `cuda:N`
-    #[arg(long, value_name = "DEVICE", default_value_t)]
-    pub device: Device,
-    /// Print one JSON object (`comparison.json`) instead of the tables
-    #[arg(long)]
-    pub json: bool,
+    /// Where it computes and what it prints.
+    #[command(flatten)]
+    pub common: Common,
 }
 
 /// Arguments of `grts generate`.
@@ -358,12 +353,9 @@ pub struct Bench {
     /// How weights are held
     #[arg(long, value_name = "D", default_value = "f32")]
     pub dtype: DtypeName,
-    /// Where the model computes: `cpu`, `cuda` or `cuda:N`
-    #[arg(long, value_name = "DEVICE", default_value_t)]
-    pub device: Device,
-    /// Print one JSON object instead of the table
-    #[arg(long)]
-    pub json: bool,
+    /// Where it computes and what it prints.
+    #[command(flatten)]
+    pub common: Common,
 }
 
 /// Arguments of `grts geometry`.

@@ -21,12 +21,12 @@ pub fn run(arguments: &Attack) -> Result<(), Error> {
     }
     let blue = RunDir::open(&arguments.against)?;
     signals::exit_on_ctrl_c()?;
-    let dialogues = usize::try_from(arguments.dialogues).unwrap_or(usize::MAX);
-    let settings = AttackSettings { seed: arguments.seed, dialogues, device: arguments.device };
+    let dialogues = usize::try_from(arguments.fresh.dialogues).unwrap_or(usize::MAX);
+    let settings = AttackSettings { seed: arguments.fresh.seed, dialogues, device: arguments.common.device };
     let mut progress = Progress::on_stderr();
     let attacked = session::attack(&red, &blue, &settings, &mut progress);
     progress.close();
     let report = attacked?;
     let hint = "send stdout where there is space and attack again";
-    output::result(&report, arguments.json, || table::of_attack(&report), hint)
+    output::result(&report, arguments.common.json, || table::of_attack(&report), hint)
 }

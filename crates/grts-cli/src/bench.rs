@@ -10,16 +10,21 @@ use grts::models::{self, Dtype};
 pub fn run(arguments: &Bench) -> Result<(), Error> {
     signals::exit_on_ctrl_c()?;
     let (adapter, dtype) = (arguments.adapter.as_deref(), Dtype::from(arguments.dtype));
-    let speaker = models::load(&arguments.model, adapter, (dtype, arguments.device), &mut output::say)?;
+    let speaker = models::load(&arguments.model, adapter, (dtype, arguments.common.device), &mut output::say)?;
     let settings = Settings {
         batches: arguments.batch.iter().map(|batch| *batch as usize).collect(),
         prompt_tokens: arguments.prompt_tokens as usize,
         new_tokens: arguments.new_tokens as usize,
         dtype,
-        device: arguments.device,
+        device: arguments.common.device,
     };
     let report = bench::run(&speaker, &settings, &mut output::say)?;
-    output::result(&report, arguments.json, || text(&report), "send stdout where there is space and measure again")
+    output::result(
+        &report,
+        arguments.common.json,
+        || text(&report),
+        "send stdout where there is space and measure again",
+    )
 }
 
 fn text(report: &Report) -> String {

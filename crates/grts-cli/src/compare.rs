@@ -26,7 +26,7 @@ pub fn run(arguments: &Compare) -> Result<(), Error> {
     progress.close();
     let comparison = compared?;
     let hint = format!("the result is also in `{}`", arguments.dir.join("comparison.json").display());
-    output::result(&comparison, arguments.json, || table::of_comparison(&comparison, &arguments.dir), &hint)
+    output::result(&comparison, arguments.common.json, || table::of_comparison(&comparison, &arguments.dir), &hint)
 }
 
 fn settings(arguments: &Compare) -> Result<CompareSettings, Error> {
@@ -47,7 +47,7 @@ fn settings(arguments: &Compare) -> Result<CompareSettings, Error> {
         h_min,
         exploiters: usize::try_from(arguments.exploiters).unwrap_or(usize::MAX),
         exploiter_budget: arguments.exploiter_budget,
-        device: arguments.device,
+        device: arguments.common.device,
         scenario,
     })
 }

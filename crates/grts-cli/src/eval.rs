@@ -14,13 +14,13 @@ use grts::store::RunDir;
 pub fn run(arguments: &Eval) -> Result<(), Error> {
     let run = RunDir::open(&arguments.run)?;
     signals::exit_on_ctrl_c()?;
-    let dialogues = usize::try_from(arguments.dialogues).unwrap_or(usize::MAX);
-    let (seed, device, quote) = (arguments.seed, arguments.device, arguments.show_attacks);
+    let dialogues = usize::try_from(arguments.fresh.dialogues).unwrap_or(usize::MAX);
+    let (seed, device, quote) = (arguments.fresh.seed, arguments.common.device, arguments.show_attacks);
     let settings = EvaluationSettings { seed, dialogues, device, quote };
     let mut progress = Progress::on_stderr();
     let measured = session::evaluate(&run, &settings, &mut progress);
     progress.close();
     let evaluation = measured?;
     let hint = "send stdout where there is space and measure again";
-    output::result(&evaluation, arguments.json, || table::of_evaluation(&evaluation), hint)
+    output::result(&evaluation, arguments.common.json, || table::of_evaluation(&evaluation), hint)
 }

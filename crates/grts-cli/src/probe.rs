@@ -17,9 +17,9 @@ pub fn run(arguments: &Probe) -> Result<(), Error> {
         against: arguments.against.into(),
         exploiters: count(arguments.seeds),
         budget: arguments.budget,
-        seed: arguments.seed,
-        dialogues: count(arguments.dialogues),
-        device: arguments.device,
+        seed: arguments.fresh.seed,
+        dialogues: count(arguments.fresh.dialogues),
+        device: arguments.common.device,
     };
     let again = format!("`grts probe {}` with the same options", arguments.run.display());
     let interrupt = signals::flag_on_ctrl_c(&again)?;
@@ -28,5 +28,5 @@ pub fn run(arguments: &Probe) -> Result<(), Error> {
     progress.close();
     let report = probed?;
     let hint = "send stdout where there is space and probe again: what is trained is kept";
-    output::result(&report, arguments.json, || table::of_probe(&report), hint)
+    output::result(&report, arguments.common.json, || table::of_probe(&report), hint)
 }

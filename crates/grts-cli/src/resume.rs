@@ -13,7 +13,7 @@ use grts::store::RunDir;
 
 /// Opens a run and plays it to its end.
 pub fn run(arguments: &Resume) -> Result<(), Error> {
-    to_the_end(RunDir::open(&arguments.run)?, arguments.device, arguments.json)
+    to_the_end(RunDir::open(&arguments.run)?, arguments.common.device, arguments.common.json)
 }
 
 /// Plays an open run to its end and prints its result.

@@ -19,13 +19,13 @@ const RUNS: &str = "runs";
 /// Starts a run and plays it to its end.
 pub fn run(arguments: &Solve) -> Result<(), Error> {
     let scenario = settings(arguments)?;
-    session::check(&scenario, arguments.device)?;
+    session::check(&scenario, arguments.common.device)?;
     let manifest = Manifest::new(scenario);
     let run = match &arguments.run_dir {
         Some(path) => RunDir::create_at(path, &manifest)?,
         None => RunDir::create_in(Path::new(RUNS), &manifest)?,
     };
-    to_the_end(run, arguments.device, arguments.json)
+    to_the_end(run, arguments.common.device, arguments.common.json)
 }
 
 /// The scenario with what was typed on top of it.
@@ -67,7 +67,7 @@ pub fn read(path: &Path) -> Result<String, Error> {
 #[cfg(test)]
 mod tests {
     use super::settings;
-    use crate::args::{MethodName, Solve};
+    use crate::args::{Common, MethodName, Solve};
     use grts::models::Device;
     use grts::scenario::{Method, Scenario};
 
@@ -79,8 +79,7 @@ mod tests {
             method: None,
             iterations: None,
             run_dir: None,
-            device: Device::Cpu,
-            json: false,
+            common: Common { device: Device::Cpu, json: false },
         }
     }
 
