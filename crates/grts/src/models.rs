@@ -8,37 +8,17 @@ use crate::error::Error;
 use crate::policy::{Base, SCRIPT, seat_path};
 use crate::scenario::{Method, Model as Named};
 use crate::store::RunDir;
-use grts_lm::Precision;
 use grts_lm::hub::{self, Hub};
 use grts_lm::lora::Adapter;
 use grts_lm::text::Text;
 use grts_lm::weights::Model;
-use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use crate::scenario::Dtype;
 pub use grts_lm::Device;
 
 const HINT: &str = "give a directory in Hugging Face layout, `builtin`, or a hub id like `org/name`";
-
-/// How weights are held in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Dtype {
-    /// 32-bit floats.
-    F32,
-    /// bfloat16, with 32-bit sums.
-    Bf16,
-}
-
-impl From<Dtype> for Precision {
-    fn from(dtype: Dtype) -> Self {
-        match dtype {
-            Dtype::F32 => Self::F32,
-            Dtype::Bf16 => Self::Bf16,
-        }
-    }
-}
 
 /// A model ready to speak: a base, and the adapter that it speaks through.
 pub struct Speaker {
@@ -85,7 +65,7 @@ pub fn load(
     let model = weights(&directory, dtype)?.on(device).map_err(|e| Error::engine(&e))?;
     let text = Text::load(&directory, model.config().vocab_size()).map_err(|e| refused(&directory, e, HINT))?;
     let adapter = adapter.map(|path| self::adapter(path, &model)).transpose()?.map(Arc::new);
-    let base = Base { model: Arc::new(model), text };
+    let base = Base::new(model, text);
     Ok(Speaker { name: name.to_owned(), directory, base, adapter })
 }
 

@@ -8,11 +8,12 @@
 //! side says is tokenised as plain text, so that it can never inject a control token.
 
 use crate::error::Error;
-use grts_lm::Device;
+use crate::scenario::Dtype;
 use grts_lm::decode::{Context, Generated};
 use grts_lm::lora::Adapter;
 use grts_lm::text::{Message, Role, Text};
 use grts_lm::weights::Model;
+use grts_lm::{Device, Precision};
 use rand_chacha::ChaCha8Rng;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -24,26 +25,42 @@ pub struct Base {
     pub model: Arc<Model>,
     /// Tokenizer and chat template.
     pub text: Text,
+    /// Whether those that learn on it keep only each layer's input.
+    pub checkpointing: bool,
+}
+
+impl From<Dtype> for Precision {
+    fn from(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::F32 => Self::F32,
+            Dtype::Bf16 => Self::Bf16,
+        }
+    }
 }
 
 impl Base {
-    /// Loads a Hugging Face directory, to compute on the processor.
+    /// Both, loaded; learners keep everything.
+    pub fn new(model: Model, text: Text) -> Self {
+        Self { model: Arc::new(model), text, checkpointing: false }
+    }
+
+    /// Loads a Hugging Face directory in 32-bit floats, to compute on the processor.
     ///
     /// # Errors
     /// Whatever is missing, damaged or unsupported, with the file and the tensor or key.
     pub fn load(directory: &Path) -> Result<Self, Error> {
-        Self::load_on(directory, Device::Cpu)
+        Self::load_as(directory, Dtype::F32, Device::Cpu)
     }
 
-    /// Loads a Hugging Face directory, to compute on `device`.
+    /// Loads a Hugging Face directory, its weights held as `dtype`, to compute on `device`.
     ///
     /// # Errors
     /// Those of [`Base::load`], and [`Error::Device`].
-    pub fn load_on(directory: &Path, device: Device) -> Result<Self, Error> {
-        let model = Model::load(directory).map_err(|e| Error::model(directory, &e))?;
+    pub fn load_as(directory: &Path, dtype: Dtype, device: Device) -> Result<Self, Error> {
+        let model = Model::load_as(directory, dtype.into()).map_err(|e| Error::model(directory, &e))?;
         let model = model.on(device).map_err(|e| Error::engine(&e))?;
         let text = Text::load(directory, model.config().vocab_size()).map_err(|e| Error::model(directory, &e))?;
-        Ok(Self { model: Arc::new(model), text })
+        Ok(Self::new(model, text))
     }
 }
 

@@ -220,6 +220,30 @@ fn red_is_rewarded_for_being_different_in_the_space_of_an_encoder() {
     assert!(said.contains("nowhere/modules.json`: ") && said.contains("[semantic] embedder"), "{said}");
 }
 
+/// Learning with less kept is the same learning; weights in bfloat16 are other weights.
+#[test]
+fn the_scenario_says_how_the_base_is_held_and_learnt_on() {
+    let desk = Desk::new();
+    let played = |name: &str, base: &str| {
+        desk.write(&format!("{name}.toml"), &format!("{}\n[base]\n{base}\n", admitting_all()));
+        let solved = desk.grts(&["solve", &format!("{name}.toml"), "--run-dir", name, "--json"]);
+        assert_eq!(solved.code, Some(0), "{}", solved.stderr);
+        let mut summary: Value = serde_json::from_str(&solved.stdout).unwrap();
+        let own = ["run", "seconds"].map(|key| summary.as_object_mut().unwrap().remove(key));
+        assert!(own.iter().all(Option::is_some));
+        let adapter = desk.path(&format!("{name}/policies/blue-1/adapter_model.safetensors"));
+        (summary, fs::read(adapter).unwrap())
+    };
+    let plain = played("plain", "dtype = 'f32'");
+    assert_eq!(plain, played("checkpointing", "checkpointing = true"));
+    assert_ne!(plain.1, played("bf16", "dtype = 'bf16'").1);
+    assert!(!fs::read_to_string(desk.path("plain/run.toml")).unwrap().contains("dtype"), "as before there was another");
+
+    desk.write("f16.toml", "[base]\ndtype = 'f16'\n");
+    let said = desk.refusal(&["solve", "f16.toml", "--run-dir", "never"]);
+    assert!(said.contains("it must be one of `f32`, `bf16`"), "{said}");
+}
+
 /// A reader that has gone is no error; a full device is.
 #[cfg(target_os = "linux")]
 fn stdout_that_takes_nothing(desk: &Desk, arguments: &[&str]) {

@@ -121,7 +121,8 @@ impl Training<'_> {
             Some(adapter) => adapter.clone(),
             None => Adapter::new(config, model.config(), &mut rng).map_err(|e| Error::engine(&e))?,
         };
-        Ok(Trainer::adapter(Arc::clone(model), &adapter, AdamWConfig::default()))
+        let trainer = Trainer::adapter(Arc::clone(model), &adapter, AdamWConfig::default());
+        Ok(trainer.with_checkpointing(self.table.base.checkpointing))
     }
 
     /// Opponents of a step's dialogues, drawn from the mixture.

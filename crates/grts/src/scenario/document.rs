@@ -92,6 +92,7 @@ impl Document<'_> {
                 number.map(Value::Float).ok_or_else(|| self.outside(setting))
             }
             (Value::String(_), DeValue::String(given)) => self.checked_text(setting, given),
+            (Value::Boolean(_), DeValue::Boolean(given)) => Ok(Value::Boolean(*given)),
             (known, given) => Err(self.mistyped(setting, known, given)),
         }
     }

@@ -20,7 +20,7 @@ use toml::Table;
 use toml::de::DeTable;
 
 pub use settings::{
-    Base, Blue, Budget, Certify, Embedder, Evaluation, Game, Learning, MetaStrategy, Method, Model, Probe, Red,
+    Base, Blue, Budget, Certify, Dtype, Embedder, Evaluation, Game, Learning, MetaStrategy, Method, Model, Probe, Red,
     RedDiversity, Semantic, Solver,
 };
 
@@ -193,7 +193,7 @@ pub(crate) fn template() -> Result<Table, Error> {
     let mut scenario = from_table(defaults()?, Path::new("assets/meridian/scenario.toml"))?;
     scenario.solver.meta_strategy = Some(MetaStrategy(MetaSolver::Nash));
     let complete = Scenario {
-        base: Base { world_seed: 1, ..scenario.base },
+        base: Base { world_seed: 1, dtype: Dtype::Bf16, checkpointing: true, ..scenario.base },
         game: Game { red_team: 2, schedule: Schedule::Drawn, ..scenario.game },
         budget: Budget { tokens: Some(1), dialogues: Some(1), seconds: Some(1) },
         ..scenario

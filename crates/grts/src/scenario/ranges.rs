@@ -11,7 +11,7 @@ use grts_game::rules::{Aggregator, Schedule};
 use grts_game::sampling::Allocation;
 use serde::Serialize;
 
-use super::settings::{MetaStrategy, Method, RedDiversity};
+use super::settings::{Dtype, MetaStrategy, Method, RedDiversity};
 
 /// An interval with open or closed ends.
 pub(super) type Range = (Bound<f64>, Bound<f64>);
@@ -118,6 +118,7 @@ pub(super) fn in_words((low, high): Range) -> String {
 pub(super) fn choices(section: &str, key: &str) -> Option<Vec<String>> {
     match (section, key) {
         ("", "method") => Some(words(&METHODS)),
+        ("base", "dtype") => Some(words(&[Dtype::F32, Dtype::Bf16])),
         ("game", "aggregator") => Some(words(&AGGREGATORS)),
         ("red", "diversity") => Some(words(&DIVERSITIES)),
         ("game", "schedule") => Some(words(&SCHEDULES)),

@@ -131,6 +131,29 @@ pub struct Base {
     /// Seed of the world's tables: where the office leaks and where honest people ask. A model is trained on one.
     #[serde(default = "meridian", skip_serializing_if = "is_meridian")]
     pub world_seed: u64,
+    /// How its weights are held; not written out where it is `"f32"`, as before there was another.
+    #[serde(default, skip_serializing_if = "Dtype::is_f32")]
+    pub dtype: Dtype,
+    /// Whether learners keep only each layer's input and compute the rest again on the way back. It changes no result.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub checkpointing: bool,
+}
+
+/// How weights are held in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// 32-bit floats.
+    #[default]
+    F32,
+    /// bfloat16, with 32-bit sums.
+    Bf16,
+}
+
+impl Dtype {
+    fn is_f32(&self) -> bool {
+        *self == Self::F32
+    }
 }
 
 fn meridian() -> u64 {

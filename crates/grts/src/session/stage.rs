@@ -63,7 +63,8 @@ impl Stage {
             Model::Builtin => builtin()?,
             Model::Directory(path) => path.clone(),
         };
-        let base = Base::load_on(&directory, device)?;
+        let mut base = Base::load_as(&directory, scenario.base.dtype, device)?;
+        base.checkpointing = scenario.base.checkpointing;
         let sentences = match &scenario.semantic.embedder {
             Named::Base => None,
             Named::Directory(path) => Some(SentenceEncoder::load(path).map_err(|e| Error::embedder(path, &e))?),
