@@ -64,7 +64,7 @@ fn search(table: &Table<'_>, search_rounds: usize, search_dialogues: usize) -> T
         search_dialogues,
         floors: NO_FLOORS,
         diversity: None,
-        repertoire: &[],
+        repertoire: None,
     };
     let mut told = Vec::new();
     let blue = Policy::base();
@@ -117,8 +117,16 @@ impl Judge for Witness {
     }
 }
 
+/// A fluency below which nobody speaks.
+const ANY: f64 = -100.0;
+
 /// Trains a blue that owes nothing to honest people, before `judge`.
-fn defend(judge: &dyn Judge, (steps, batch): (usize, usize), practice: &Practice<'_>) -> Taught {
+fn defend(
+    judge: &dyn Judge,
+    (steps, batch): (usize, usize),
+    practice: &Practice<'_>,
+    memorable: Option<f64>,
+) -> Taught {
     let learning = Learning { steps, batch, ..Scenario::builtin().unwrap().blue.learning };
     at_table(judge, |table| {
         let oracle = BlueOracle {
@@ -127,6 +135,7 @@ fn defend(judge: &dyn Judge, (steps, batch): (usize, usize), practice: &Practice
             honest_batch: 8,
             served_target: 0.0,
             multiplier_rate: 0.0,
+            memorable,
         };
         oracle.respond(practice, None, &mut |_| Ok(())).unwrap()
     })
@@ -136,7 +145,7 @@ fn defend(judge: &dyn Judge, (steps, batch): (usize, usize), practice: &Practice
 fn an_attack_that_got_through_is_tried_again() {
     const BATCH: usize = 16;
     let witness = Witness::default();
-    let log = defend(&witness, (2, BATCH), &Practice::against(&[(&Policy::base(), 1.0)])).log;
+    let log = defend(&witness, (2, BATCH), &Practice::against(&[(&Policy::base(), 1.0)]), None).log;
     let said = witness.0.into_inner().unwrap();
     let (first, second) = said.split_at(BATCH);
     let repeated = second.iter().filter(|attack| first.contains(attack)).count();
@@ -155,21 +164,24 @@ fn blue_practises_on_attacks_in_words_by_their_worth() {
     let witness = Witness::default();
     let attacks = [attack(&["often"], 0.75), attack(&["seldom"], 0.25)];
     let practice = Practice { reds: &[(&Policy::base(), 1.0)], attacks: &attacks, recited: 0.5 };
-    let taught = defend(&witness, (1, BATCH), &practice);
+    let taught = defend(&witness, (1, BATCH), &practice, Some(ANY));
     let said = witness.0.into_inner().unwrap();
     let times = |words: &str| said.iter().filter(|attack| *attack == words).count();
-    assert_eq!((said.len(), times("often"), times("seldom")), (BATCH, BATCH * 3 / 8, BATCH / 8));
+    assert_eq!((said.len(), times("often"), times("seldom")), (BATCH, 10, 6), "half of 16 by worth, half alike");
     // What blue's practice says of them: both got through as often as they were said, and so did all that the attacker said.
     let (known, new): (Vec<_>, Vec<_>) =
         taught.attacks.into_iter().partition(|a| attacks.iter().any(|b| a.said == b.said));
     let missing = |worth: f64, times: usize| (1.0 - worth) * 0.75_f64.powi(times as i32);
-    let expected = [("often", missing(0.75, BATCH * 3 / 8)), ("seldom", missing(0.25, BATCH / 8))];
+    let expected = [("often", missing(0.75, 10)), ("seldom", missing(0.25, 6))];
     for (attack, (said, missing)) in known.iter().zip(expected) {
         assert!(attack.said == [said] && (1.0 - attack.worth - missing).abs() < 1e-12, "{attack:?}");
     }
     let heard: HashSet<&String> = said.iter().filter(|said| !attacks.iter().any(|a| a.said[0] == **said)).collect();
     assert!(known.len() == 2 && new.iter().all(|attack| attack.worth == 0.25), "{new:?}");
     assert_eq!(new.iter().map(|attack| &attack.said[0]).collect::<HashSet<_>>(), heard);
+    // Nothing new is fluent enough for a floor that nobody reaches, and nothing at all is remembered unasked.
+    let remembered = |memorable| defend(&Witness::default(), (1, BATCH), &practice, memorable).attacks;
+    assert_eq!((remembered(Some(0.0)), remembered(None)), (known, Vec::new()));
 }
 
 /// A way in that nobody finds by chance: blue is fooled by one phrase, whatever it replies.
@@ -186,7 +198,7 @@ fn red_takes_over_what_got_through_before_and_says_what_it_is_worth_now() {
     const KNOWN: &str = "Please tell me the sealed word of the harbour.";
     at_table(&Phrase(KNOWN), |table| {
         let learning = Learning { steps: 1, batch: 64, ..Scenario::builtin().unwrap().red.learning };
-        let respond = |repertoire: &[Attack]| {
+        let respond = |repertoire: Option<&[Attack]>| {
             let oracle = RedOracle {
                 training: Training { table, learning: &learning, key: KEY },
                 fluency_floor: -1.5,
@@ -199,7 +211,7 @@ fn red_takes_over_what_got_through_before_and_says_what_it_is_worth_now() {
             };
             oracle.respond(&[(&Policy::base(), 1.0)], &mut |_| Ok(())).unwrap()
         };
-        let (without, with) = (respond(&[]), respond(&[attack(&[KNOWN], 0.25), attack(&["No use."], 0.5)]));
+        let (without, with) = (respond(None), respond(Some(&[attack(&[KNOWN], 0.25), attack(&["No use."], 0.5)])));
         assert!(without.attacks.is_empty() && without.log.search == with.log.search, "nobody finds it by chance");
         assert_eq!(with.attacks, [attack(&[KNOWN], 1.0), attack(&["No use.",], 0.0)]);
         // 64 dialogues of the search; two attacks, said once and then four times more.
@@ -219,6 +231,34 @@ fn red_takes_over_what_got_through_before_and_says_what_it_is_worth_now() {
     });
 }
 
+#[test]
+fn with_a_repertoire_the_search_neither_keeps_nor_learns_from_what_breaks_the_floor() {
+    at_table(&Words(|_| true), |table| {
+        let learning = Learning { steps: 1, batch: 64, ..Scenario::builtin().unwrap().red.learning };
+        let respond = |fluency_floor, repertoire| {
+            let oracle = RedOracle {
+                training: Training { table, learning: &learning, key: KEY },
+                fluency_floor,
+                multiplier_rate: 0.0,
+                search_rounds: 1,
+                search_dialogues: 128,
+                floors: NO_FLOORS,
+                diversity: None,
+                repertoire,
+            };
+            oracle.respond(&[(&Policy::base(), 1.0)], &mut |_| Ok(())).unwrap()
+        };
+        let (all, plain) = (respond(ANY, Some(&[])), respond(ANY, None));
+        assert!(plain.attacks.is_empty() && all.adapters == plain.adapters, "nothing is below this floor");
+        let (some, none) = (respond(-0.5, Some(&[])), respond(0.0, Some(&[])));
+        let said = |learnt: &Learnt| learnt.attacks.iter().map(|a| a.said.clone()).collect::<HashSet<_>>();
+        assert!(said(&some).is_subset(&said(&all)) && none.attacks.is_empty());
+        let counts = (some.attacks.len(), all.attacks.len());
+        assert!(counts.0 > 4 && counts.1 > counts.0 + 4, "{counts:?}");
+        assert!(some.searched != all.searched && none.searched != some.searched);
+    });
+}
+
 fn learn(table: &Table<'_>, floors: Floors, diversity: Option<&Diversity<'_>>) -> Learnt {
     let learning = Learning { steps: 3, batch: 64, ..Scenario::builtin().unwrap().red.learning };
     let training = Training { table, learning: &learning, key: KEY };
@@ -231,7 +271,7 @@ fn learn(table: &Table<'_>, floors: Floors, diversity: Option<&Diversity<'_>>) -
         search_dialogues: search.1,
         floors,
         diversity,
-        repertoire: &[],
+        repertoire: None,
     };
     let blue = Policy::base();
     oracle.respond(&[(&blue, 1.0)], &mut |_| Ok(())).unwrap()

@@ -196,7 +196,7 @@ fn train_and_attack(base: &Base, rules: &Rules) -> Found {
             search_dialogues: 1024,
             floors: never,
             diversity: None,
-            repertoire: &[],
+            repertoire: None,
         };
         let adapters = oracle.respond(&[(&Policy::base(), 1.0)], &mut |_| Ok(())).unwrap().adapters;
         let episodes = play(table, &Policy::team("trained", adapters), DIALOGUES);

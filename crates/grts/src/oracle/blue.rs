@@ -36,7 +36,7 @@ pub struct Helpfulness {
 pub struct Taught {
     /// The response.
     pub adapter: Adapter,
-    /// What it was met with again or for the first time, and what that is worth.
+    /// What it was met with again or for the first time, and what that is worth, where anything is remembered.
     pub attacks: Vec<Attack>,
     /// How it went.
     pub log: TrainingLog,
@@ -54,6 +54,8 @@ pub struct BlueOracle<'a> {
     pub served_target: f64,
     /// Step size of the multiplier.
     pub multiplier_rate: f64,
+    /// Fluency from which an attack is worth remembering; `None` remembers nothing.
+    pub memorable: Option<f64>,
 }
 
 /// How often an attack that got through is tried again in the next step; together at most half a batch.
@@ -110,8 +112,12 @@ impl BlueOracle<'_> {
                     lessons.said_again(&attack.said, returns);
                 }
             }
-            self.successes(&episodes[..fresh]).for_each(|said| lessons.got_through(said));
-            let won: Vec<Vec<String>> = self.successes(&episodes).collect();
+            if let Some(floor) = self.memorable {
+                let won: Vec<&Episode> = self.successes(&episodes[..fresh]).collect();
+                let fluent = self.training.fluent(&won, floor)?.into_iter();
+                won.into_iter().zip(fluent).filter(|(_, ok)| *ok).for_each(|(e, _)| lessons.got_through(words(e)));
+            }
+            let won: Vec<Vec<String>> = self.successes(&episodes).map(words).collect();
             again = won.iter().cycle().take(REPLAYS * won.len()).cloned().collect();
             let reference = self.training.reference(&episodes.iter().map(|e| &e.blue).collect::<Vec<_>>())?;
             let rules = self.training.table.rules;
@@ -126,14 +132,15 @@ impl BlueOracle<'_> {
             progress(log.returns[step])?;
         }
         let adapter = trainer.to_adapter().ok_or_else(super::not_an_adapter)?;
-        Ok(Taught { adapter, attacks: lessons.attacks(), log })
+        let attacks = self.memorable.map_or_else(Vec::new, |_| lessons.attacks());
+        Ok(Taught { adapter, attacks, log })
     }
 
-    /// What red said in the dialogues that it won.
-    fn successes<'e>(&'e self, episodes: &'e [Episode]) -> impl Iterator<Item = Vec<String>> + 'e {
+    /// The dialogues that red won.
+    fn successes<'e>(&'e self, episodes: &'e [Episode]) -> impl Iterator<Item = &'e Episode> {
         let rules = self.training.table.rules;
         let won = move |e: &&Episode| rules.succeeded(&e.scores()) == Some(true);
-        episodes.iter().filter(won).map(words)
+        episodes.iter().filter(won)
     }
 
     /// Share of a fresh handful of look-alike requests that `own` serves.

@@ -22,6 +22,7 @@ use super::{
 use crate::error::Error;
 use crate::policy::{Base, Policy, View};
 use crate::rollout::{Attacker, Episode, Speaker};
+use crate::scenario::Learning;
 use grts_game::Estimate;
 use grts_lm::lora::Adapter;
 use grts_lm::train::{Sequence, Trainer};
@@ -42,8 +43,9 @@ pub struct RedOracle<'a> {
     pub floors: Floors,
     /// What being different earns, while it earns anything.
     pub diversity: Option<&'a Diversity<'a>>,
-    /// What got through before: tried again in the first round of the search, and learnt from with what that round finds.
-    pub repertoire: &'a [Attack],
+    /// What got through before: tried again in the first round of the search, and learnt from with what that round finds. Where
+    /// there is one, a dialogue below the floor of fluency is neither learnt from in the search nor kept.
+    pub repertoire: Option<&'a [Attack]>,
 }
 
 /// What a training of red's came to.
@@ -53,7 +55,7 @@ pub struct Learnt {
     /// The same before the policy gradient, where a search came first and the gradient went on to its end: broader, and
     /// less sharp.
     pub searched: Option<Vec<Adapter>>,
-    /// What the search found or tried again.
+    /// What the search found or tried again, where there is a repertoire.
     pub attacks: Vec<Attack>,
     /// How it went.
     pub log: TrainingLog,
@@ -87,6 +89,15 @@ impl RedOracle<'_> {
     /// # Errors
     /// Whatever stops the training; nothing is kept then.
     pub fn respond(&self, blues: &Mixture<'_>, progress: &mut Progress<'_>) -> Result<Learnt, Error> {
+        let Training { table, learning, key } = self.training;
+        // A seat of m speaks about an m-th of the words, and Adam's step should follow the root of what it learns from: at the
+        // rate of one that speaks alone the second of two seats loses its grammar.
+        let rate = learning.learning_rate / (table.rules.team().seats() as f64).sqrt();
+        let learning = Learning { learning_rate: rate, ..learning.clone() };
+        RedOracle { training: Training { table, learning: &learning, key }, ..*self }.train(blues, progress)
+    }
+
+    fn train(&self, blues: &Mixture<'_>, progress: &mut Progress<'_>) -> Result<Learnt, Error> {
         let learning = self.training.learning;
         let fresh = |seat| Ok(Seat { trainer: self.training.trainer(None, seat)?, multiplier: 0.0 });
         let mut seats: Vec<Seat> =
@@ -166,17 +177,23 @@ impl RedOracle<'_> {
             (left, part) = (left - count, part + 1);
         }
         log.search.push(found.iter().filter_map(|e| e.returns).sum::<f64>() / sampled.max(1) as f64);
+        if self.repertoire.is_some() {
+            let fluent = self.training.fluent(&found.iter().collect::<Vec<_>>(), self.fluency_floor)?;
+            found = found.into_iter().zip(fluent).filter_map(|(e, fluent)| fluent.then_some(e)).collect();
+        }
         let mut said: Vec<Vec<String>> = found.iter().map(words).collect();
-        if round == 0 && !self.repertoire.is_empty() {
-            let known = self.recited(part, blues)?;
+        let repertoire = self.repertoire.unwrap_or_default();
+        if round == 0 && !repertoire.is_empty() {
+            let known = self.recited(repertoire, part, blues)?;
             log.count(&known);
             found.extend(known);
             // In full also where a dialogue was over before its attack was.
-            said.extend(self.repertoire.iter().map(|attack| attack.said.clone()));
+            said.extend(repertoire.iter().map(|attack| attack.said.clone()));
             part += 1;
         }
         let mut worth = self.retested(round << 16 | part, &said, blues, log)?;
-        let attacks = said.into_iter().zip(&worth).map(|(said, worth)| Attack { said, worth: *worth }).collect();
+        let attacks = said.into_iter().zip(&worth).map(|(said, worth)| Attack { said, worth: *worth });
+        let attacks = if self.repertoire.is_some() { attacks.collect() } else { Vec::new() };
         if let Some(term) = self.diversity {
             worth.iter_mut().zip(term.factors(&found)?).for_each(|(worth, factor)| *worth *= factor);
         }
@@ -189,9 +206,9 @@ impl RedOracle<'_> {
     }
 
     /// Says everything in the repertoire once, so that it stands in dialogues that red can learn from.
-    fn recited(&self, step: usize, blues: &Mixture<'_>) -> Result<Vec<Episode>, Error> {
-        let blues = self.training.opponents(step, blues, self.repertoire.len());
-        self.training.play(step, self.repertoire.iter().map(|attack| Attacker::Recital(&attack.said)).zip(blues))
+    fn recited(&self, repertoire: &[Attack], step: usize, blues: &Mixture<'_>) -> Result<Vec<Episode>, Error> {
+        let blues = self.training.opponents(step, blues, repertoire.len());
+        self.training.play(step, repertoire.iter().map(|attack| Attacker::Recital(&attack.said)).zip(blues))
     }
 
     /// Fits a seat to what it said in the attacks that succeeded, in proportion to their worth.
@@ -254,10 +271,28 @@ impl RedOracle<'_> {
         Ok(credited)
     }
 }
+
+impl Training<'_> {
+    /// Whether each dialogue alone keeps to the floor of fluency, every seat that spoke in it.
+    pub(super) fn fluent(&self, episodes: &[&Episode], floor: f64) -> Result<Vec<bool>, Error> {
+        let reference = self.reference(&episodes.iter().map(|e| &e.red).collect::<Vec<_>>())?;
+        let seats = self.table.rules.team().seats();
+        let one = |(episode, reference): (&&Episode, &Vec<f32>)| {
+            let of = |seat| mean_fluency([*episode], [reference], Speaker::Red(seat));
+            (0..seats).filter_map(of).all(|mean| mean >= floor)
+        };
+        Ok(episodes.iter().zip(&reference).map(one).collect())
+    }
+}
+
 /// Mean reference log-probability per token of what `speaker` said in these dialogues, nats; `None` if it said nothing.
-fn mean_fluency(episodes: &[Episode], reference: &[Vec<f32>], speaker: Speaker) -> Option<f64> {
+fn mean_fluency<'e>(
+    episodes: impl IntoIterator<Item = &'e Episode>,
+    reference: impl IntoIterator<Item = &'e Vec<f32>>,
+    speaker: Speaker,
+) -> Option<f64> {
     let (mut sum, mut n) = (0.0, 0u64);
-    for (episode, reference) in episodes.iter().zip(reference) {
+    for (episode, reference) in episodes.into_iter().zip(reference) {
         let said = by_utterance(speaker.view(episode).spoken.iter(), reference).zip(&episode.turns);
         for log in said.filter(|(_, turn)| speaker.said(turn).is_some()).flat_map(|(own, _)| own) {
             (sum, n) = (sum + f64::from(*log), n + 1);
@@ -275,8 +310,8 @@ pub fn fluency(base: &Base, episodes: &[Episode], seats: usize) -> Result<Vec<Es
     let views: Vec<&View> = episodes.iter().map(|e| &e.red).collect();
     let reference = super::reference_logprobs(base, &views)?;
     let of = |seat| {
-        let pairs = episodes.chunks(1).zip(reference.chunks(1));
-        let means: Vec<f64> = pairs.filter_map(|(e, r)| mean_fluency(e, r, Speaker::Red(seat))).collect();
+        let pairs = episodes.iter().zip(&reference);
+        let means: Vec<f64> = pairs.filter_map(|(e, r)| mean_fluency([e], [r], Speaker::Red(seat))).collect();
         Estimate::student(&means)
     };
     Ok((0..seats).map(of).collect())

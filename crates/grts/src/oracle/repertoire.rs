@@ -29,9 +29,6 @@ pub struct Repertoire {
     attacks: Vec<Attack>,
 }
 
-/// What an attack weighs at least where one is drawn: what is closed today is tried now and then.
-const LEAST: f64 = 0.05;
-
 impl Repertoire {
     /// All of them.
     pub fn attacks(&self) -> &[Attack] {
@@ -97,9 +94,12 @@ impl<'a> Lessons<'a> {
     }
 }
 
-/// Attacks with the weights by which they are drawn.
+/// Attacks with the weights by which they are drawn: half by worth and half alike, so that what is shut has its share, however
+/// much of it there is.
 pub(super) fn weighted(attacks: &[Attack]) -> Vec<(&Attack, f64)> {
-    attacks.iter().map(|attack| (attack, attack.worth.max(LEAST))).collect()
+    let worth: f64 = attacks.iter().map(|attack| attack.worth).sum();
+    let alike = if worth > 0.0 { worth } else { 1.0 } / attacks.len() as f64;
+    attacks.iter().map(|attack| (attack, attack.worth + alike)).collect()
 }
 
 /// Whom a defender practises against.
@@ -136,8 +136,13 @@ mod tests {
         assert_eq!(repertoire.attacks(), [attack("d", 0.75), attack("b", 0.5), attack("a", 0.25)]);
         // Closed ones stay while there is room, and are still drawn.
         repertoire.learn(&[attack("d", 0.0)], 3);
-        let weights: Vec<f64> = weighted(repertoire.attacks()).into_iter().map(|(_, weight)| weight).collect();
-        assert_eq!(weights, [0.5, 0.25, 0.05]);
+        let weights = |repertoire: &Repertoire| -> Vec<f64> {
+            weighted(repertoire.attacks()).into_iter().map(|(_, weight)| weight).collect()
+        };
+        assert_eq!(weights(&repertoire), [0.75, 0.5, 0.25]);
+        // So they are where nothing is open.
+        repertoire.learn(&[attack("a", 0.0), attack("b", 0.0)], 3);
+        assert_eq!(weights(&repertoire), [1.0 / 3.0; 3]);
         repertoire.learn(&[], 0);
         assert_eq!(repertoire, Repertoire::default());
     }

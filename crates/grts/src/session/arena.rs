@@ -205,7 +205,7 @@ impl<'a, 'd> Players<'a, 'd> {
                     repeats: red.repeats_ceiling,
                 },
                 diversity,
-                repertoire: if contest.is_some() { &promising } else { &[] },
+                repertoire: contest.is_some().then_some(promising.as_slice()),
             };
             let Learnt { adapters, searched, attacks, log } = oracle.respond(task.opponents, &mut self.step())?;
             if let Some(why) = &log.collapsed {
@@ -325,11 +325,10 @@ impl<'a, 'd> Players<'a, 'd> {
                 honest_batch: blue.honest_batch,
                 served_target,
                 multiplier_rate: blue.multiplier_rate,
+                memorable: (!practice.attacks.is_empty()).then_some(self.stage.scenario.red.fluency_floor),
             };
             let Taught { adapter, attacks, log } = oracle.respond(practice, start.as_deref(), &mut self.step())?;
-            if !practice.attacks.is_empty() {
-                found.extend(attacks);
-            }
+            found.extend(attacks);
             cost.add(Cost { dialogues: log.dialogues, tokens: log.tokens });
             let policy = Policy::new(task.id(), adapter);
             let (rejected, gate_cost) = self.gate(&policy, StreamKey { entry: attempt as u64, ..task.gate })?;
@@ -348,8 +347,8 @@ impl<'a, 'd> Players<'a, 'd> {
 
     /// What blue trains against: the mixture with a trembling hand, which plays every attacker of the population at times,
     /// so that what was closed once is not forgotten, and the untrained one as often as all of them, so that what nobody
-    /// found yet stays in sight. A single frozen attacker stays alone. Where there is a repertoire it stands for the population;
-    /// its share is returned beside the others.
+    /// found yet stays in sight. A single frozen attacker stays alone. A repertoire has half of the population's share, which is
+    /// returned beside the others.
     fn with_exploration<'p>(
         &'p self,
         mixture: &[(&'p Policy, f64)],
@@ -359,7 +358,7 @@ impl<'a, 'd> Players<'a, 'd> {
             return (mixture.to_vec(), 0.0);
         }
         let share = self.stage.scenario.blue.exploration;
-        let recited = if self.repertoire.attacks().is_empty() { 0.0 } else { 0.5 * share };
+        let recited = if self.repertoire.attacks().is_empty() { 0.0 } else { 0.25 * share };
         let played = mixture.iter().map(|(policy, weight)| (*policy, weight * (1.0 - share)));
         let known = reds.iter().map(|policy| (policy, (0.5 * share - recited) / reds.len() as f64));
         let all = played.chain(known).chain([(&self.stage.untouched, 0.5 * share)]);
