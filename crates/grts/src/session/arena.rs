@@ -1,31 +1,28 @@
 //! Language models as arena and oracle of the one solver loop.
 
-use super::admission::{Admission, Contest};
+mod responses;
+#[cfg(test)]
+mod tests;
+
+pub(super) use responses::{Assignment, Trained, halting};
+
 use super::desk::{Cost, Desk, unit};
-use super::evaluation::{self, records_of};
+use super::evaluation::records_of;
+use super::material::honest_material;
 use super::stage::{Stage, Stream, defect, mixture};
 use crate::error::Error;
-use crate::measure::{self, Request, Wanted};
-use crate::oracle::{
-    Attack, BlueOracle, Descriptor, Diversity, Floors, Helpfulness, Learnt, Measure, Practice, RedOracle, Repertoire,
-    Taught, Training, TrainingLog, fluency, systematic,
-};
+use crate::oracle::{Descriptor, Diversity, Helpfulness, Measure, Practice, Repertoire, systematic};
 use crate::policy::Policy;
 use crate::rollout::{Attacker, Episode, Pairing};
 use crate::scenario::{Learning, Method, RedDiversity};
 use crate::semantic::{Archive, SemanticSpace};
-use crate::store::{EntryRecord, EventRecord, Level, Purpose, Records};
-use crate::world::{NUM_DEPARTMENTS, Split};
+use crate::store::{EntryRecord, Purpose, Records};
 use grts_game::solver::{Arena, BestResponseOracle, Response, State, Verdict};
 use grts_game::stream::StreamKey;
 use grts_game::{Estimate, GameError, MetaGame, Moments};
-use grts_lm::train::Sequence;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-
-#[cfg(test)]
-mod tests;
 
 impl From<GameError> for Error {
     fn from(error: GameError) -> Self {
@@ -54,56 +51,6 @@ struct Played {
     moments: Moments,
 }
 
-/// A response before it is stored.
-struct Candidate {
-    policy: Policy,
-    log: TrainingLog,
-    rejected: Option<String>,
-    admission: Option<Admission>,
-    found: Vec<Attack>,
-    cost: Cost,
-}
-
-/// What is stored of a response; the adapter lies under `policies/`.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Trained {
-    pub(super) id: String,
-    /// Mean return to red against the opponent's mixture.
-    pub(super) returns: Estimate,
-    /// `None` when admitted.
-    pub(super) rejected: Option<String>,
-    log: TrainingLog,
-    /// What it was chosen from and what it adds, under `grts`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) admission: Option<Admission>,
-    /// The attacks in words that red's search found or tried again, or that blue's practice was met with, under `grts`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    found: Vec<Attack>,
-}
-
-/// What an oracle is asked for.
-pub(super) struct Assignment<'p> {
-    /// Key of the unit; with `-` for `/` the id of the policy.
-    pub(super) unit: String,
-    pub(super) learning: Learning,
-    /// Dialogues of the first round of red's search.
-    pub(super) search_dialogues: usize,
-    pub(super) opponents: &'p [(&'p Policy, f64)],
-    pub(super) training: StreamKey,
-    pub(super) gate: StreamKey,
-    pub(super) measurement: StreamKey,
-    /// Dialogues that measure the response.
-    pub(super) dialogues: usize,
-    pub(super) purpose: Purpose,
-    pub(super) iteration: Option<usize>,
-}
-
-impl Assignment<'_> {
-    fn id(&self) -> String {
-        self.unit.replace('/', "-")
-    }
-}
-
 /// What a response of red's should be different from.
 enum Known<'a> {
     /// What its mixture says.
@@ -118,23 +65,10 @@ pub(super) struct Probe {
     pub(super) gain: Estimate,
 }
 
-/// Attacks of the repertoire that a response of red's tries again.
-const RETRIED: usize = 256;
-/// A blue response is trained at most this many times over before it is given up as infeasible.
-const ATTEMPTS: usize = 3;
-
 impl<'a, 'd> Players<'a, 'd> {
     pub(super) fn new(stage: &'a Stage, desk: &'a RefCell<Desk<'d>>) -> Result<Self, Error> {
         let (attacks, repertoire) = (BTreeMap::new(), Repertoire::default());
         Ok(Self { stage, desk, helpfulness: None, attacks, repertoire, initial_open: None })
-    }
-
-    /// Writes its adapters; a script has none.
-    fn save(&self, policy: &Policy) -> Result<(), Error> {
-        if policy.script().is_some() {
-            return Ok(());
-        }
-        self.desk.borrow().run.save_policy(&policy.id, |directory| policy.save(directory, &self.stage.base))
     }
 
     pub(super) fn begin(&self, label: &str) {
@@ -164,11 +98,6 @@ impl<'a, 'd> Players<'a, 'd> {
         self.stage.table().play(&pairings)
     }
 
-    fn step(&self) -> impl FnMut(f64) -> Result<(), Error> + 'a {
-        let desk = self.desk;
-        move |returns| desk.borrow_mut().step(returns)
-    }
-
     /// Red's responses to other methods that one response to this method stands for: one frozen attacker gets them all at once.
     fn at_once(&self) -> usize {
         let scenario = &self.stage.scenario;
@@ -178,171 +107,6 @@ impl<'a, 'd> Players<'a, 'd> {
     /// Blue's: all at once too, unless a budget ends its training, round by round.
     fn blue_at_once(&self) -> usize {
         if self.stage.scenario.budget.is_counted() { 1 } else { self.at_once() }
-    }
-
-    /// Red's response, trained or from the store, as it was measured; the better one of two where there is a `contest`.
-    pub(super) fn train_red(
-        &self,
-        task: &Assignment<'_>,
-        diversity: Option<&Diversity<'_>>,
-        contest: Option<&Contest<'_>>,
-    ) -> Result<(Trained, Policy), Error> {
-        self.respond(task, self.stage.rules.team().seats(), || {
-            let table = self.stage.table();
-            let red = &self.stage.scenario.red;
-            let training = Training { table: &table, learning: &task.learning, key: task.training };
-            let promising = self.repertoire.promising(RETRIED);
-            let oracle = RedOracle {
-                training,
-                fluency_floor: red.fluency_floor,
-                multiplier_rate: red.multiplier_rate,
-                search_rounds: red.search_rounds,
-                search_dialogues: task.search_dialogues,
-                floors: Floors {
-                    entropy: red.entropy_floor,
-                    distinct: red.distinct_floor,
-                    reference: red.reference_floor,
-                    repeats: red.repeats_ceiling,
-                },
-                diversity,
-                repertoire: contest.is_some().then_some(promising.as_slice()),
-            };
-            let Learnt { adapters, searched, attacks, log } = oracle.respond(task.opponents, &mut self.step())?;
-            if let Some(why) = &log.collapsed {
-                let mut desk = self.desk.borrow_mut();
-                desk.note(&format!("{}: collapsed at {why}; its last good adapter is kept", task.unit));
-                desk.skip(task.learning.steps - log.returns.len());
-            }
-            let named = |adapters| Policy::team(task.id(), adapters);
-            match contest {
-                None => self.measured_red(task, named(adapters), log),
-                Some(contest) => {
-                    let candidates: Vec<Policy> = searched.into_iter().chain([adapters]).map(named).collect();
-                    let (policy, mut admission, cost) = self.select(contest, candidates)?;
-                    let (mut candidate, episodes) = self.measured_red(task, policy, log)?;
-                    candidate.cost.add(cost);
-                    if self.stage.scenario.red.diversity_weight > 0.0 {
-                        admission.judge(moments(&episodes)?.mean - contest.value);
-                    }
-                    self.desk.borrow_mut().note(&format!("{}: {}", task.unit, admission.told()));
-                    (candidate.admission, candidate.found) = (Some(admission), attacks);
-                    Ok((candidate, episodes))
-                }
-            }
-        })
-    }
-
-    /// The script as red's response: nothing is learnt, all else is as for a response that was trained.
-    fn scripted_red(&self, task: &Assignment<'_>) -> Result<(Trained, Policy), Error> {
-        self.respond(task, self.stage.rules.team().seats(), || {
-            self.measured_red(task, self.stage.script.clone(), TrainingLog::default())
-        })
-    }
-
-    /// A response of red's with the dialogues that measure its return and its fluency.
-    fn measured_red(
-        &self,
-        task: &Assignment<'_>,
-        policy: Policy,
-        log: TrainingLog,
-    ) -> Result<(Candidate, Vec<Episode>), Error> {
-        let episodes = self.dialogues(&[(&policy, 1.0)], task.opponents, task.dialogues, task.measurement)?;
-        let seats = policy.num_adapters().max(1);
-        let floor = self.stage.scenario.red.fluency_floor;
-        let rejected = halting(&fluency(&self.stage.base, &episodes, seats)?, floor);
-        let mut cost = Cost::of(&episodes);
-        cost.add(Cost { dialogues: log.dialogues, tokens: log.tokens });
-        Ok((Candidate { policy, log, rejected, admission: None, found: Vec::new(), cost }, episodes))
-    }
-
-    /// Blue's response from `start`, trained against `practice` or from the store, as it was measured.
-    pub(super) fn train_blue(
-        &self,
-        task: &Assignment<'_>,
-        practice: &Practice<'_>,
-        start: Option<&Policy>,
-    ) -> Result<(Trained, Policy), Error> {
-        self.respond(task, 1, || {
-            let mut candidate = self.feasible_blue(task, practice, start)?;
-            let blues = [(&candidate.policy, 1.0)];
-            let episodes = self.dialogues(task.opponents, &blues, task.dialogues, task.measurement)?;
-            candidate.cost.add(Cost::of(&episodes));
-            Ok((candidate, episodes))
-        })
-    }
-
-    /// The unit around a training: its adapter on disk, its dialogues and its verdict in the store.
-    fn respond(
-        &self,
-        task: &Assignment<'_>,
-        seats: usize,
-        train: impl FnOnce() -> Result<(Candidate, Vec<Episode>), Error>,
-    ) -> Result<(Trained, Policy), Error> {
-        let (trained, fresh) = unit(self.desk, &task.unit, || {
-            let (Candidate { policy, log, rejected, admission, found, cost }, episodes) = train()?;
-            let mut records = records_of(&episodes, task.purpose, task.iteration, &policy.id, "mixture");
-            if task.unit.contains("blue") {
-                records = records_of(&episodes, task.purpose, task.iteration, "mixture", &policy.id);
-            }
-            records.events.extend(rejected.iter().map(|r| warning(&policy.id, &format!("was rejected: {r}"))));
-            let collapsed =
-                log.collapsed.iter().map(|why| format!("collapsed at {why}; its last good adapter is kept"));
-            records.events.extend(collapsed.map(|text| warning(&policy.id, &text)));
-            records.events.extend(admission.iter().map(|admission| admission.event(&policy.id)));
-            self.save(&policy)?;
-            let returns = self.returns(&episodes)?;
-            Ok((Trained { id: policy.id, returns, rejected, log, admission, found }, cost, records))
-        })?;
-        if !fresh {
-            self.desk.borrow_mut().skip(trained.log.search.len() + trained.log.returns.len());
-        }
-        let policy = self.stage.policy(&self.desk.borrow().run, &trained.id, seats)?;
-        Ok((trained, policy))
-    }
-
-    /// Trains blue until the gate lets it through, each time from where it stands, for half as long and at half the rate: what
-    /// is missing is little, and a full step serves far more than is asked.
-    fn feasible_blue(
-        &self,
-        task: &Assignment<'_>,
-        practice: &Practice<'_>,
-        start: Option<&Policy>,
-    ) -> Result<Candidate, Error> {
-        let helpfulness = self.helpfulness.as_ref().ok_or_else(|| defect(&"honest material was not collected"))?;
-        let blue = &self.stage.scenario.blue;
-        let h_min = self.stage.scenario.game.h_min;
-        let margin = 3.0 * (h_min * (1.0 - h_min) / self.stage.scenario.evaluation.honest_dialogues as f64).sqrt();
-        let served_target = (h_min + margin).min(1.0);
-        let table = self.stage.table();
-        let mut cost = Cost::default();
-        let mut start = start.and_then(|p| p.adapter(0).cloned());
-        let (mut learning, mut found) = (task.learning.clone(), Vec::new());
-        for attempt in 0..ATTEMPTS {
-            let key = StreamKey { entry: (attempt as u64) << 40, ..task.training };
-            let oracle = BlueOracle {
-                training: Training { table: &table, learning: &learning, key },
-                helpfulness,
-                honest_batch: blue.honest_batch,
-                served_target,
-                multiplier_rate: blue.multiplier_rate,
-                memorable: (!practice.attacks.is_empty()).then_some(self.stage.scenario.red.fluency_floor),
-            };
-            let Taught { adapter, attacks, log } = oracle.respond(practice, start.as_deref(), &mut self.step())?;
-            found.extend(attacks);
-            cost.add(Cost { dialogues: log.dialogues, tokens: log.tokens });
-            let policy = Policy::new(task.id(), adapter);
-            let (rejected, gate_cost) = self.gate(&policy, StreamKey { entry: attempt as u64, ..task.gate })?;
-            cost.add(gate_cost);
-            if rejected.is_none() || attempt + 1 == ATTEMPTS {
-                return Ok(Candidate { policy, log, rejected, admission: None, found, cost });
-            }
-            if let Some(reason) = rejected {
-                self.desk.borrow_mut().note(&format!("{}: {reason}; training on", task.unit));
-            }
-            start = policy.adapter(0).cloned();
-            (learning.steps, learning.learning_rate) = ((learning.steps / 2).max(1), learning.learning_rate / 2.0);
-        }
-        Err(defect(&"no attempt was made"))
     }
 
     /// What blue trains against: the mixture with a trembling hand, which plays every attacker of the population at times,
@@ -363,26 +127,6 @@ impl<'a, 'd> Players<'a, 'd> {
         let known = reds.iter().map(|policy| (policy, (0.5 * share - recited) / reds.len() as f64));
         let all = played.chain(known).chain([(&self.stage.untouched, 0.5 * share)]);
         (all.filter(|(_, weight)| *weight > 0.0).collect(), recited)
-    }
-
-    /// The admission gate of blue: constraints measured on held-out paraphrases, each by the low end of its interval.
-    fn gate(&self, policy: &Policy, key: StreamKey) -> Result<(Option<String>, Cost), Error> {
-        let blues = [(policy, 1.0)];
-        let (served, mut cost) = evaluation::served(self.stage, &blues, key)?;
-        let (open, open_cost) = evaluation::open(self.stage, &blues, key)?;
-        cost.add(open_cost);
-        let h_min = self.stage.scenario.game.h_min;
-        let tolerated = self.stage.scenario.blue.helpfulness_loss;
-        let floor = self.initial_open.map_or(0.0, |e| e.mean - tolerated);
-        let tell = |e: Estimate| format!("{:.3} [{:.3}, {:.3}]", e.mean, e.low, e.high);
-        let problem = if served.low < h_min {
-            Some(format!("look-alike requests served {} of the required {h_min}", tell(served)))
-        } else if open.low < floor {
-            Some(format!("success on open questions {} is below {floor:.3}", tell(open)))
-        } else {
-            None
-        };
-        Ok((problem, cost))
     }
 
     /// The assignment of one iteration of the loop.
@@ -526,20 +270,9 @@ impl<'a, 'd> Players<'a, 'd> {
     }
 }
 
-/// Why the tuple must stay out, if some seat's fluency may lie below the floor.
-pub(super) fn halting(fluency: &[Estimate], floor: f64) -> Option<String> {
-    let (seat, Estimate { mean, low, high, .. }) = fluency.iter().enumerate().find(|(_, seat)| seat.low < floor)?;
-    let of = if fluency.len() == 1 { String::new() } else { format!(" of seat {seat}") };
-    Some(format!("fluency{of} {mean:.2} [{low:.2}, {high:.2}] nats per token is below the floor {floor}"))
-}
-
 /// The same learning for so many times the steps.
 fn times(learning: &Learning, responses: usize) -> Learning {
     Learning { steps: learning.steps * responses, ..learning.clone() }
-}
-
-fn warning(id: &str, what: &str) -> EventRecord {
-    EventRecord { level: Level::Warning, text: format!("{id} {what}") }
 }
 
 /// Moments of the returns; a dialogue whose return is unscored is left out.
@@ -552,54 +285,6 @@ pub(super) fn moments(episodes: &[Episode]) -> Result<Moments, Error> {
         return Err(defect(&"no dialogue of a batch could be scored"));
     }
     Ok(moments)
-}
-
-fn verdict(trained: &Trained) -> Verdict {
-    let redundant = trained.admission.as_ref().and_then(|admission| admission.redundant.clone());
-    match (trained.rejected.clone(), redundant) {
-        (Some(reason), _) => Verdict::Rejected { reason },
-        (None, Some(reason)) => Verdict::Redundant { reason },
-        (None, None) => Verdict::Admitted,
-    }
-}
-
-/// Requests of honest people with the base's own replies: look-alike ones until served, at most eight tries each.
-fn honest_material(stage: &Stage) -> Result<(Helpfulness, Cost), Error> {
-    const TRIES: u32 = 8;
-    const REQUESTS: usize = 768;
-    const QUESTIONS: usize = 288;
-    let table = stage.table();
-    let mut rng = stage.key(Stream::Material, 0, 0).rng();
-    let requests: Vec<Request> = (0..REQUESTS).map(|_| stage.honest(Split::Train, &mut rng)).collect();
-    let questions: Vec<Request> = (0..QUESTIONS)
-        .map(|i| {
-            let department = i % NUM_DEPARTMENTS;
-            let turns = vec![stage.world.open_question(department, Split::Train, &mut rng)];
-            Request { turns, wanted: Wanted::HourOf(department) }
-        })
-        .collect();
-    let untouched = [(&stage.untouched, 1.0)];
-    let (mut cost, mut served) = (Cost::default(), Vec::new());
-    let mut left: Vec<&Request> = requests.iter().collect();
-    for attempt in 0..TRIES {
-        let episodes = measure::play(&table, &untouched, &left, stage.key(Stream::Material, 1 + attempt as usize, 0))?;
-        cost.add(Cost::of(&episodes));
-        let (done, again): (Vec<_>, Vec<_>) = left.into_iter().zip(episodes).partition(|(r, e)| r.succeeded(e));
-        served.extend(done.into_iter().filter_map(|(_, episode)| last_reply(episode)));
-        left = again.into_iter().map(|(request, _)| request).collect();
-    }
-    let asked: Vec<&Request> = questions.iter().collect();
-    let episodes = measure::play(&table, &untouched, &asked, stage.key(Stream::Material, 0, 1))?;
-    cost.add(Cost::of(&episodes));
-    let right = asked.iter().zip(episodes).filter(|(r, e)| r.succeeded(e));
-    let open = right.filter_map(|(_, episode)| last_reply(episode)).collect();
-    Ok((Helpfulness { served, open, requests }, cost))
-}
-
-/// The last reply of a dialogue, to be taught.
-fn last_reply(episode: Episode) -> Option<Sequence> {
-    let scored = episode.blue.spoken.last()?.clone().collect();
-    Some(Sequence { tokens: episode.blue.tokens, scored })
 }
 
 impl Arena<Policy, Policy> for Players<'_, '_> {
@@ -703,7 +388,7 @@ impl BestResponseOracle<Policy, Policy> for Players<'_, '_> {
         }
         self.repertoire.learn(&trained.found, self.stage.scenario.red.repertoire);
         let gain = Estimate::weighted(&[(1.0, trained.returns), (-1.0, value)]);
-        Ok(Response { policy, gain, verdict: verdict(&trained) })
+        Ok(Response { policy, gain, verdict: trained.verdict() })
     }
 
     fn respond_blue(&mut self, state: &State<'_, Policy, Policy>) -> Result<Response<Policy>, Error> {
@@ -723,6 +408,6 @@ impl BestResponseOracle<Policy, Policy> for Players<'_, '_> {
         self.repertoire.learn(&trained.found, self.stage.scenario.red.repertoire);
         let value = state.game.mixture_value(&state.equilibrium.row, &state.equilibrium.col);
         let gain = Estimate::weighted(&[(1.0, value), (-1.0, trained.returns)]);
-        Ok(Response { policy, gain, verdict: verdict(&trained) })
+        Ok(Response { policy, gain, verdict: trained.verdict() })
     }
 }

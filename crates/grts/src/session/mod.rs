@@ -13,6 +13,7 @@ mod desk;
 mod diversity;
 mod evaluation;
 mod evidence;
+mod material;
 mod probe;
 mod stage;
 
