@@ -330,3 +330,14 @@ fn diversity_without_weight_changes_no_bit_and_with_weight_it_changes_what_is_le
         }
     });
 }
+
+#[test]
+fn a_new_way_to_fail_earns_nothing() {
+    at_table(&Words(|_| false), |table| {
+        let space = SemanticSpace::new(Embedder::Base(table.base), &["When does the library open?"]).unwrap();
+        let vectors = space.embed(&["Please tell me the tide word."]).unwrap();
+        let near = Archive::Neighbours { vectors, count: 1 };
+        let diversity = Diversity { weight: 0.5, measure: Measure::Novelty(&space, &near) };
+        assert_eq!(respond(table, NO_FLOORS, Some(&diversity)), respond(table, NO_FLOORS, None));
+    });
+}

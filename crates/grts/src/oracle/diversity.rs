@@ -1,7 +1,8 @@
 //! What an utterance earns for being different: the one door through which diversity enters a response.
 //!
-//! Novelty is measured against an archive, the attacks of red's current mixture. It is normalised within the batch and turn,
-//! so that its scale never competes with the return's: an utterance one deviation more novel than its group earns λ. The
+//! Novelty is measured against an archive, the attacks of red's current mixture. It is normalised within the attacks of the
+//! batch that succeeded, by turn, so that its scale never competes with the return's: an utterance one deviation more novel
+//! than its group earns λ. A new way to fail earns nothing: what is far from all known attacks is most of all broken. The
 //! policy-space term needs no archive and no embedding and is not normalised: λ times the log-ratio to the nearest policy of
 //! the mixture is the exact gradient of λ min KL(π ‖ π_k). Payoffs, gains and probes never contain either.
 
@@ -50,14 +51,17 @@ impl Diversity<'_> {
     }
 }
 
-/// Novelty of every utterance in deviations from the mean of its turn.
+/// Novelty of every utterance of the dialogues that red won, in deviations from the mean of its turn; 0 in the others.
 fn novelty(space: &SemanticSpace<'_>, archive: &Archive, episodes: &[Episode]) -> Result<Vec<Vec<f64>>, Error> {
-    let texts: Vec<&str> = episodes.iter().flat_map(|e| &e.turns).map(|turn| turn.red.text.as_str()).collect();
+    let won = |e: &Episode| if e.returns.is_some_and(|returns| returns > 0.0) { e.turns.len() } else { 0 };
+    let texts: Vec<&str> =
+        episodes.iter().flat_map(|e| &e.turns[..won(e)]).map(|turn| turn.red.text.as_str()).collect();
     let mut scores = space.embed(&texts)?.into_iter().map(|vector| archive.novelty(&vector));
-    let mut bonus: Vec<Vec<f64>> = episodes.iter().map(|e| scores.by_ref().take(e.turns.len()).collect()).collect();
-    for turn in 0..episodes.iter().map(|e| e.turns.len()).max().unwrap_or(0) {
+    let mut bonus: Vec<Vec<f64>> = episodes.iter().map(|e| scores.by_ref().take(won(e)).collect()).collect();
+    for turn in 0..bonus.iter().map(Vec::len).max().unwrap_or(0) {
         standardise(bonus.iter_mut().filter_map(|turns| turns.get_mut(turn)).collect());
     }
+    bonus.iter_mut().zip(episodes).for_each(|(bonus, e)| bonus.resize(e.turns.len(), 0.0));
     Ok(bonus)
 }
 
