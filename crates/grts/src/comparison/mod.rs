@@ -373,7 +373,8 @@ fn average(method: Arm, h_min: f64, runs: &[&Evidence]) -> Averages {
     }
 }
 
-/// Mean of those seeds in which something was measured. The interval of shares is cut to what shares can be.
+/// Mean of those seeds in which something was measured. The interval of shares is cut to what shares can be, and
+/// that of counts and scores to 0.
 fn over_seeds(of: Vec<Estimate>) -> Estimate {
     let measured: Vec<Estimate> = of.iter().filter(|e| e.n > 0).copied().collect();
     match measured[..] {
@@ -381,11 +382,10 @@ fn over_seeds(of: Vec<Estimate>) -> Estimate {
         [single] => single,
         _ => {
             let mean = Estimate::student(&measured.iter().map(|e| e.mean).collect::<Vec<_>>());
-            if measured.iter().all(|e| e.low >= 0.0 && e.high <= 1.0) {
-                Estimate { low: mean.low.max(0.0), high: mean.high.min(1.0), ..mean }
-            } else {
-                mean
-            }
+            let positive = measured.iter().all(|e| e.low >= 0.0);
+            let shares = positive && measured.iter().all(|e| e.high <= 1.0);
+            let low = if positive { mean.low.max(0.0) } else { mean.low };
+            Estimate { low, high: if shares { mean.high.min(1.0) } else { mean.high }, ..mean }
         }
     }
 }
@@ -403,8 +403,10 @@ mod tests {
         assert_eq!(over_seeds(vec![nothing, nothing]), nothing);
         let mean = over_seeds(vec![few, nothing, many]);
         assert!((mean.mean - 0.2).abs() < 1e-12 && (mean.low, mean.high, mean.n) == (0.0, 1.0, 2), "{mean:?}");
-        // No share: its interval is Student's alone.
+        // No share, and no score: less of Student's interval is cut.
         let scores = over_seeds(vec![Estimate::exact(2.0), Estimate::exact(4.0)]);
-        assert!(scores.low < 0.0 && scores.high > 1.0 && scores.mean == 3.0, "{scores:?}");
+        assert!(scores.low == 0.0 && scores.high > 1.0 && scores.mean == 3.0, "{scores:?}");
+        let logprobs = over_seeds(vec![Estimate::exact(-1.0), Estimate::exact(1.0)]);
+        assert!(logprobs.low < -1.0 && logprobs.high > 1.0, "{logprobs:?}");
     }
 }
