@@ -19,12 +19,8 @@ pub fn run(arguments: &Bench) -> Result<(), Error> {
         device: arguments.common.device,
     };
     let report = bench::run(&speaker, &settings, &mut output::say)?;
-    output::result(
-        &report,
-        arguments.common.json,
-        || text(&report),
-        "send stdout where there is space and measure again",
-    )
+    let hint = "send stdout where there is space and measure again";
+    output::result(&report, arguments.common.json, || text(&report), hint)
 }
 
 fn text(report: &Report) -> String {

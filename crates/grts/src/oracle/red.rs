@@ -91,7 +91,7 @@ impl RedOracle<'_> {
     pub fn respond(&self, blues: &Mixture<'_>, progress: &mut Progress<'_>) -> Result<Learnt, Error> {
         let Training { table, learning, key } = self.training;
         // A seat of m speaks about an m-th of the words, and Adam's step should follow the root of what it learns from: at the
-        // rate of one that speaks alone the second of two seats loses its grammar.
+        // rate of one that speaks alone one of two seats loses its grammar.
         let rate = learning.learning_rate / (table.rules.team().seats() as f64).sqrt();
         let learning = Learning { learning_rate: rate, ..learning.clone() };
         RedOracle { training: Training { table, learning: &learning, key }, ..*self }.train(blues, progress)

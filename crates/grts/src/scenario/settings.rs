@@ -320,7 +320,7 @@ pub struct Blue {
     /// Share of `learning_rate` that is left for the last response of a run; it falls linearly until then.
     pub final_rate: f64,
     /// Share of a step's attackers that are drawn whatever the mixture, half of them untrained and half of them any of the
-    /// population (under `grts` attacks of the repertoire): cells that no learned attacker plays today stay in sight.
+    /// population (under `grts` every second of those an attack of the repertoire): cells that no learned attacker plays today stay in sight.
     pub exploration: f64,
     /// Honest dialogues a step (open questions and look-alike requests).
     pub honest_batch: usize,
