@@ -16,6 +16,10 @@ use std::ops::Range;
 pub(crate) const PANEL: usize = 32;
 /// Steps of the reduction whose panel stays in cache while all rows pass by.
 const CHUNK: usize = 512;
+/// Steps between the words that are fetched from memory and those that are used, where a panel is read for the first time.
+const AHEAD: usize = 16;
+/// Passes over a panel that share the fetching of the next one, at most.
+const FETCHING: usize = 8;
 
 /// How weights are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +29,9 @@ pub enum Precision {
     /// bfloat16, with inputs rounded to bfloat16 and 32-bit sums.
     Bf16,
 }
+
+/// Words of a cache line.
+const LINE: usize = 16;
 
 /// Sixteen numbers on one cache line: a panel's vectors never straddle two.
 #[derive(Debug, Clone, Copy)]
@@ -429,6 +436,49 @@ impl<V: Lanes> Step for Pairs<V> {
     }
 }
 
+/// What a tile asks the memory for while it computes: weights that no cache holds would otherwise be waited for, and
+/// computed with only then.
+#[derive(Clone, Copy)]
+struct Fetch {
+    from: *const u32,
+    /// Words onwards a step; 0 for nothing.
+    pace: usize,
+    /// Words between the passes of one block of rows.
+    apart: usize,
+}
+
+impl Fetch {
+    /// The first block of rows fetches its own panel, `AHEAD` of itself; the next ones, a share each, the panel after it.
+    fn of<V: Lanes>(panel: *const u32, panel_words: usize, steps: usize, block: usize, blocks: usize) -> Self {
+        let passes = if V::WIDTH == 16 { 1 } else { 2 }; // of a block, see `strips`
+        if block == 0 {
+            return Self { from: panel.wrapping_add(AHEAD * PANEL), pace: PANEL, apart: LINE };
+        }
+        let (done, all) = (passes * (block - 1), passes * (blocks - 1));
+        let sharing = (1 << all.ilog2()).min(FETCHING);
+        let pace = if done < sharing { PANEL / sharing } else { 0 };
+        Self { from: panel.wrapping_add(panel_words + done * steps * pace), pace, apart: steps * pace }
+    }
+
+    #[inline(always)]
+    fn in_pass(self, pass: usize) -> Self {
+        Self { from: self.from.wrapping_add(pass * self.apart), ..self }
+    }
+}
+
+/// Asks for the cache line of `at`, which may lie past the end.
+#[inline(always)]
+fn fetch(at: *const u32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, which never faults.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
 /// Rows by vectors that one pass over a panel keeps in registers.
 struct Tile {
     x: *const u32,
@@ -440,6 +490,7 @@ struct Tile {
     out_stride: usize,
     /// Whether sums go on from what `out` holds.
     resume: bool,
+    fetch: Fetch,
 }
 
 /// Returns the panels done.
@@ -457,13 +508,34 @@ unsafe fn tile<S: Step, const M: usize, const N: usize>(t: &Tile) -> usize {
                 }
             }
         }
-        let column = |n: usize| t.w.add(n / per_panel * t.panel_stride + n % per_panel * width);
+        let place = |n: usize| n / per_panel * t.panel_stride + n % per_panel * width;
+        let mut coming = t.fetch.from;
         for step in 0..t.steps {
-            let right: [S::Right; N] = std::array::from_fn(|n| S::right(column(n).add(step * PANEL)));
-            for (m, row) in sums.iter_mut().enumerate() {
-                let left = S::left(t.x.add(m * t.x_stride + step));
+            if M > 1 && t.fetch.pace > 0 {
+                for n in (0..N).step_by(LINE / width) {
+                    fetch(coming.wrapping_add(place(n)));
+                }
+                coming = coming.wrapping_add(t.fetch.pace);
+            }
+            // What there is less of stays in registers while the other passes by: three rows by four vectors then need
+            // sixteen and not seventeen.
+            let right = |n: usize| S::right(t.w.add(place(n) + step * PANEL));
+            let left = |m: usize| S::left(t.x.add(m * t.x_stride + step));
+            if M < N {
+                let left: [S::Left; M] = std::array::from_fn(left);
                 for n in 0..N {
-                    row[n] = S::add(left, right[n], row[n]);
+                    let right = right(n);
+                    for (left, row) in left.iter().zip(&mut sums) {
+                        row[n] = S::add(*left, right, row[n]);
+                    }
+                }
+            } else {
+                let right: [S::Right; N] = std::array::from_fn(right);
+                for (m, row) in sums.iter_mut().enumerate() {
+                    let left = left(m);
+                    for n in 0..N {
+                        row[n] = S::add(left, right[n], row[n]);
+                    }
                 }
             }
         }
@@ -527,7 +599,7 @@ unsafe fn strips<S: Step, const M: usize>(t: &Tile, count: usize) {
     let at = |vector: usize| {
         let columns = vector * S::V::WIDTH;
         // SAFETY: the caller promises `count` vectors, of which this begins one, here and below.
-        unsafe { Tile { w: t.w.add(columns), out: t.out.add(columns), ..*t } }
+        unsafe { Tile { w: t.w.add(columns), out: t.out.add(columns), fetch: t.fetch.in_pass(vector / 2), ..*t } }
     };
     for pair in 0..count / 2 {
         unsafe { tile::<S, M, 2>(&at(2 * pair)) };
@@ -578,15 +650,17 @@ unsafe fn run<S: Step>(job: &Job<'_>) {
                 let [from, to] = [block * rows / blocks, (block + 1) * rows / blocks];
                 // SAFETY: the assertions of `multiply_with` bound rows and panels; padding goes through `ragged`.
                 unsafe {
+                    let words = job.w.words(panel).add(first * PANEL);
                     let t = Tile {
                         x: job.x.at.add(from * job.x.stride + first),
                         x_stride: job.x.stride,
-                        w: job.w.words(panel).add(first * PANEL),
+                        w: words,
                         panel_stride: steps * PANEL,
                         steps: count,
                         out: job.out.at.add(from * job.out.stride + panel * PANEL),
                         out_stride: job.out.stride,
                         resume,
+                        fetch: Fetch::of::<S::V>(words, steps * PANEL, count, block, blocks),
                     };
                     if panel >= whole {
                         ragged::<S>(&t, to - from, job.w.out - panel * PANEL);

@@ -3,12 +3,14 @@ use crate::kernels::lanes::Isa;
 use crate::kernels::tests::noise;
 
 /// (rows, in, out): odd everywhere, several blocks of rows, several chunks of the reduction, several panels, parts of one.
-const SIZES: [(usize, usize, usize); 10] = [
+const SIZES: [(usize, usize, usize); 12] = [
     (1, 1, 1),
     (1, 96, 160),
     (2, 33, 64),
+    (3, 40, 70),
     (4, 21, 48),
     (5, 7, 31),
+    (7, 600, 65),
     (8, 64, 129),
     (11, 96, 24),
     (12, 1100, 40),
