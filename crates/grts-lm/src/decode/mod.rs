@@ -30,7 +30,7 @@ const CACHED: usize = 16 << 20;
 /// Below so many rows a thread, all threads share each product instead: of models whose weights stay in a core's cache, …
 const OWN_ROWS_SMALL: usize = 12;
 /// … and of others, whose weights every group would read again.
-const OWN_ROWS_LARGE: usize = 48;
+const OWN_ROWS_LARGE: usize = 32;
 /// Weights that stay in cache, bytes.
 const SMALL: usize = 8 << 20;
 /// Weights of which a product is over before threads have met, bytes: rows are never shared.
