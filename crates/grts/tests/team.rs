@@ -122,6 +122,46 @@ fn a_recital_stands_in_the_dialogue_as_if_the_seats_had_said_it() {
     }
 }
 
+/// Scores a dialogue by the length of what red said, which nothing but chance decides.
+struct Even;
+
+impl Judge for Even {
+    fn score(&self, history: &[Exchange<'_>]) -> Option<f64> {
+        history.last().map(|turn| f64::from(u8::from(turn.red.len().is_multiple_of(2))))
+    }
+}
+
+/// Adam's first step is as long as its rate, whatever the gradient.
+#[test]
+fn a_seat_of_m_learns_at_an_mth_root_of_the_rate() {
+    let base = base();
+    let learning = Learning { steps: 1, batch: 32, ..Scenario::builtin().unwrap().red.learning };
+    let floors = Floors { entropy: 0.0, distinct: 0.0, reference: f64::NEG_INFINITY, repeats: 1.0 };
+    for seats in [1, 2, 3] {
+        let learnt = at_table(&base, &rules(3, seats, Schedule::Relay), &Even, |table| {
+            let oracle = RedOracle {
+                training: Training { table, learning: &learning, key: KEY },
+                fluency_floor: -1.5,
+                multiplier_rate: 0.5,
+                search_rounds: 0,
+                search_dialogues: 0,
+                floors,
+                diversity: None,
+                repertoire: None,
+            };
+            oracle.respond(&[(&Policy::base(), 1.0)], &mut |_| Ok(())).unwrap()
+        });
+        assert_eq!(learnt.adapters.len(), seats);
+        for (seat, adapter) in learnt.adapters.iter().enumerate() {
+            let parameters = adapter.parameters(base.model.config());
+            let started_at_0 = parameters.iter().filter(|p| p.name.contains("lora_B"));
+            let moved = started_at_0.flat_map(|p| &p.data).fold(0f32, |most, x| most.max(x.abs()));
+            let share = f64::from(moved) / learning.learning_rate;
+            assert!((share * (seats as f64).sqrt() - 1.0).abs() < 0.02, "seat {seat} of {seats}: {share}");
+        }
+    }
+}
+
 #[test]
 fn a_policy_that_lacks_a_seat_does_not_play() {
     let base = base();
