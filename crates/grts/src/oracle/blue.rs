@@ -73,6 +73,11 @@ const START: f64 = 0.5;
 /// Largest multiplier.
 const CEILING: f64 = 2.0;
 
+/// The share measured over steps, of which the last is `now`.
+fn smoothed(before: Option<f64>, now: f64) -> f64 {
+    before.map_or(now, |old| MEMORY * old + (1.0 - MEMORY) * now)
+}
+
 impl BlueOracle<'_> {
     /// A best response to whom it practises against, starting from `start` (or the base).
     ///
@@ -92,7 +97,7 @@ impl BlueOracle<'_> {
         for step in 0..learning.steps {
             let own = Policy::new("training", trainer.to_adapter().ok_or_else(super::not_an_adapter)?);
             let now = self.served_share(step, &own, &mut log)?;
-            let smooth = served.map_or(now, |old: f64| MEMORY * old + (1.0 - MEMORY) * now);
+            let smooth = smoothed(served, now);
             served = Some(smooth);
             let violation = self.served_target - smooth;
             integral = (integral + self.multiplier_rate * violation).clamp(0.0, CEILING);
@@ -134,6 +139,32 @@ impl BlueOracle<'_> {
         let adapter = trainer.to_adapter().ok_or_else(super::not_an_adapter)?;
         let attacks = self.memorable.map_or_else(Vec::new, |_| lessons.attacks());
         Ok(Taught { adapter, attacks, log })
+    }
+
+    /// A policy that serves its target before anybody attacks it: replies that the reference served, and plain answers, are made
+    /// likelier until the measured share is there, in at most as many steps as a response has. `progress` hears that share.
+    ///
+    /// # Errors
+    /// Whatever stops the training; nothing is kept then.
+    pub fn serve(&self, start: Option<&Adapter>, progress: &mut Progress<'_>) -> Result<Taught, Error> {
+        let learning = self.training.learning;
+        let mut trainer = self.training.trainer(start, 0)?;
+        let (mut log, mut served) = (TrainingLog::default(), None);
+        for step in 0..learning.steps {
+            let own = Policy::new("training", trainer.to_adapter().ok_or_else(super::not_an_adapter)?);
+            let now = self.served_share(step, &own, &mut log)?;
+            let smooth = smoothed(served, now);
+            served = Some(smooth);
+            log.constraint.push(smooth);
+            progress(smooth)?;
+            if smooth >= self.served_target {
+                break;
+            }
+            let (loss, gradients) = self.helpful_gradients(&trainer, step, 0, 1.0)?;
+            trainer.apply(loss, &gradients, learning.learning_rate).map_err(|e| Error::engine(&e))?;
+        }
+        let adapter = trainer.to_adapter().ok_or_else(super::not_an_adapter)?;
+        Ok(Taught { adapter, attacks: Vec::new(), log })
     }
 
     /// The dialogues that red won.

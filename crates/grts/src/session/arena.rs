@@ -4,7 +4,7 @@ mod responses;
 #[cfg(test)]
 mod tests;
 
-pub(super) use responses::{Assignment, Trained, halting};
+pub(super) use responses::{Assignment, Trained, halting, policy_id};
 
 use super::desk::{Cost, Desk, unit};
 use super::evaluation::records_of;
@@ -29,6 +29,9 @@ impl From<GameError> for Error {
         defect(&error)
     }
 }
+
+/// Unit of the blue that a population begins with, where the untouched model may not.
+pub(super) const FIRST_BLUE: &str = "first/blue";
 
 /// Both players of a run.
 pub(super) struct Players<'a, 'd> {
@@ -217,6 +220,38 @@ impl<'a, 'd> Players<'a, 'd> {
     pub(super) fn prepare_blue(&mut self, initial_open: Estimate) -> Result<(), Error> {
         self.initial_open = Some(initial_open);
         self.collect()
+    }
+
+    /// Where blue's population begins: the untouched model, or, where that may refuse more than it is allowed to, one that serves
+    /// enough.
+    pub(super) fn first_blue(&mut self, over_refusal: Estimate) -> Result<Policy, Error> {
+        let h_min = self.stage.scenario.game.h_min;
+        if over_refusal.complement().low >= h_min {
+            return Ok(self.stage.untouched.clone());
+        }
+        self.collect()?;
+        self.desk.borrow_mut().begin("a first blue that serves enough");
+        let key = |i| self.stage.key(Stream::FirstBlue, i, 0);
+        let task = Assignment {
+            unit: FIRST_BLUE.to_owned(),
+            learning: self.stage.scenario.blue.learning.clone(),
+            search_dialogues: 0,
+            opponents: &[(&self.stage.untouched, 1.0)],
+            training: key(0),
+            gate: key(1),
+            measurement: key(2),
+            dialogues: self.stage.scenario.solver.gain_dialogues,
+            purpose: Purpose::Gain,
+            iteration: None,
+        };
+        let (trained, policy) = self.serving_blue(&task)?;
+        match trained.rejected {
+            None => Ok(policy),
+            Some(reason) => Err(Error::Failed {
+                problem: format!("no blue was found that serves `h_min` = {h_min}: {reason}"),
+                hint: "lower `[game] h_min`, or give `[blue]` more `steps`".to_owned(),
+            }),
+        }
     }
 
     /// ASR and gain of a fresh attacker, trained from the base with a stream of its own.

@@ -4,7 +4,7 @@
 //! speaks in every turn, also where the run's own red is a team), as many dialogues. All of it is one unit of the run, over
 //! the units of its exploiters, so a comparison that was interrupted goes on where it stopped.
 
-use super::arena::{Players, Trained};
+use super::arena::{FIRST_BLUE, Players, Trained, policy_id};
 use super::desk::{Cost, Desk, Steps, cost_of, stored, unit};
 use super::evaluation::{
     Mixed, borrowed, covered, describe, final_blues, final_mixtures, measure_scripted, play_attacks, unfinished,
@@ -145,6 +145,9 @@ impl History {
                 let record: Iteration =
                     stored(run, &key)?.ok_or_else(|| defect(&format!("no iteration {iteration}")))?;
                 iterations.push((record, before_blue.take().unwrap_or(spent)));
+            }
+            if key == FIRST_BLUE {
+                blues = vec![stage.policy(run, &policy_id(FIRST_BLUE), 1)?];
             }
             if key.starts_with("blue/") {
                 before_blue = Some(spent);

@@ -71,8 +71,8 @@ fn run_units(
     let initial = evaluation::scripted(&stage, &desk, "initial", &[(&stage.untouched, 1.0)])?;
     players.initial_open = Some(initial.helpfulness);
     let mut watcher = Watcher::new(&desk, &stage.scenario);
-    let reds = vec![stage.untouched.clone()];
-    let solution = solve(&mut players, reds.clone(), reds, &config(&stage), &mut watcher)?;
+    let (reds, blues) = (vec![stage.untouched.clone()], vec![players.first_blue(initial.over_refusal)?]);
+    let solution = solve(&mut players, reds, blues, &config(&stage), &mut watcher)?;
     if let Some(error) = watcher.error.take() {
         return Err(error);
     }

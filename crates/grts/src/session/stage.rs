@@ -39,6 +39,7 @@ pub(super) enum Stream {
     Evidence = 15,
     Selection = 16,
     Attack = 17,
+    FirstBlue = 18,
 }
 
 pub(super) struct Stage {

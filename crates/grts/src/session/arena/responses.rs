@@ -16,6 +16,7 @@ use crate::store::{EventRecord, Level, Purpose};
 use grts_game::Estimate;
 use grts_game::solver::Verdict;
 use grts_game::stream::StreamKey;
+use grts_lm::lora::Adapter;
 use serde::{Deserialize, Serialize};
 
 /// A response before it is stored.
@@ -73,9 +74,14 @@ pub(in crate::session) struct Assignment<'p> {
     pub(in crate::session) iteration: Option<usize>,
 }
 
+/// The id of what the unit `key` makes.
+pub(in crate::session) fn policy_id(key: &str) -> String {
+    key.replace('/', "-")
+}
+
 impl Assignment<'_> {
     fn id(&self) -> String {
-        self.unit.replace('/', "-")
+        policy_id(&self.unit)
     }
 }
 
@@ -180,8 +186,25 @@ impl<'a> Players<'a, '_> {
         practice: &Practice<'_>,
         start: Option<&Policy>,
     ) -> Result<(Trained, Policy), Error> {
+        let memorable = (!practice.attacks.is_empty()).then_some(self.stage.scenario.red.fluency_floor);
+        self.taught_blue(task, memorable, start, |oracle, start| oracle.respond(practice, start, &mut self.step()))
+    }
+
+    /// A blue that serves enough, and was attacked by nobody.
+    pub(super) fn serving_blue(&self, task: &Assignment<'_>) -> Result<(Trained, Policy), Error> {
+        self.taught_blue(task, None, None, |oracle, start| oracle.serve(start, &mut |_| self.desk.borrow().check()))
+    }
+
+    /// What `teach` makes of blue, as it was measured.
+    fn taught_blue(
+        &self,
+        task: &Assignment<'_>,
+        memorable: Option<f64>,
+        start: Option<&Policy>,
+        teach: impl Fn(&BlueOracle<'_>, Option<&Adapter>) -> Result<Taught, Error>,
+    ) -> Result<(Trained, Policy), Error> {
         self.respond(task, 1, || {
-            let mut candidate = self.feasible_blue(task, practice, start)?;
+            let mut candidate = self.feasible_blue(task, memorable, start, teach)?;
             let blues = [(&candidate.policy, 1.0)];
             let episodes = self.dialogues(task.opponents, &blues, task.dialogues, task.measurement)?;
             candidate.cost.add(Cost::of(&episodes));
@@ -223,8 +246,9 @@ impl<'a> Players<'a, '_> {
     fn feasible_blue(
         &self,
         task: &Assignment<'_>,
-        practice: &Practice<'_>,
+        memorable: Option<f64>,
         start: Option<&Policy>,
+        teach: impl Fn(&BlueOracle<'_>, Option<&Adapter>) -> Result<Taught, Error>,
     ) -> Result<Candidate, Error> {
         let helpfulness = self.helpfulness.as_ref().ok_or_else(|| defect(&"honest material was not collected"))?;
         let blue = &self.stage.scenario.blue;
@@ -243,9 +267,9 @@ impl<'a> Players<'a, '_> {
                 honest_batch: blue.honest_batch,
                 served_target,
                 multiplier_rate: blue.multiplier_rate,
-                memorable: (!practice.attacks.is_empty()).then_some(self.stage.scenario.red.fluency_floor),
+                memorable,
             };
-            let Taught { adapter, attacks, log } = oracle.respond(practice, start.as_deref(), &mut self.step())?;
+            let Taught { adapter, attacks, log } = teach(&oracle, start.as_deref())?;
             found.extend(attacks);
             cost.add(Cost { dialogues: log.dialogues, tokens: log.tokens });
             let policy = Policy::new(task.id(), adapter);

@@ -88,3 +88,27 @@ fn a_blue_that_always_refuses_is_rejected_and_kept_on_disk_with_its_reason() {
     let events = run.records("blue/1").unwrap().unwrap().events;
     assert_eq!(events[0].text, format!("blue-1 was rejected: {rejected}"));
 }
+
+/// The untouched model serves some 0.43 of what it is asked: enough for most, and too little where more than half is asked for.
+#[test]
+fn a_population_begins_with_a_blue_that_serves_enough() {
+    let mut scenario = Scenario::builtin().unwrap();
+    scenario.solver.gain_dialogues = 32;
+    (scenario.evaluation.honest_dialogues, scenario.evaluation.open_dialogues) = (400, 60);
+    for (h_min, first) in [(0.3, "base"), (0.55, "first-blue")] {
+        scenario.game.h_min = h_min;
+        let directory = tempfile::tempdir().unwrap();
+        let run = RunDir::create_at(&directory.path().join("run"), &Manifest::new(scenario.clone())).unwrap();
+        let stage = Stage::set(scenario.clone(), Device::Cpu).unwrap();
+        let (interrupt, mut silent) = (AtomicBool::new(false), Silent);
+        let desk = RefCell::new(Desk::new(run, Steps::default(), &interrupt, &mut silent));
+        let mut players = Players::new(&stage, &desk).unwrap();
+        let served = |policy: &Policy, entry| {
+            evaluation::served(&stage, &[(policy, 1.0)], stage.key(Stream::Evaluation, 0, entry)).unwrap().0
+        };
+        let blue = players.first_blue(served(&stage.untouched, 0).complement()).unwrap();
+        assert_eq!(blue.id, first);
+        let fresh = served(&blue, 1);
+        assert!(fresh.high > h_min, "{fresh:?} of {h_min}");
+    }
+}
