@@ -222,11 +222,10 @@ impl<'a, 'd> Players<'a, 'd> {
         self.collect()
     }
 
-    /// Where blue's population begins: the untouched model, or, where that may refuse more than it is allowed to, one that serves
-    /// enough.
+    /// Where blue's population begins: the untouched model, or, where that surely serves too little, one that serves enough.
     pub(super) fn first_blue(&mut self, over_refusal: Estimate) -> Result<Policy, Error> {
         let h_min = self.stage.scenario.game.h_min;
-        if over_refusal.complement().low >= h_min {
+        if over_refusal.complement().high >= h_min {
             return Ok(self.stage.untouched.clone());
         }
         self.collect()?;
