@@ -122,6 +122,20 @@ fn a_recital_stands_in_the_dialogue_as_if_the_seats_had_said_it() {
     }
 }
 
+/// Red's oracle, which nothing collapses and nothing makes different.
+fn oracle(training: Training<'_>, search_rounds: usize, search_dialogues: usize) -> RedOracle<'_> {
+    RedOracle {
+        training,
+        fluency_floor: -1.5,
+        multiplier_rate: 0.5,
+        search_rounds,
+        search_dialogues,
+        floors: Floors { entropy: 0.0, distinct: 0.0, reference: f64::NEG_INFINITY, repeats: 1.0 },
+        diversity: None,
+        repertoire: None,
+    }
+}
+
 /// Scores a dialogue by the length of what red said, which nothing but chance decides.
 struct Even;
 
@@ -136,19 +150,9 @@ impl Judge for Even {
 fn a_seat_of_m_learns_at_an_mth_root_of_the_rate() {
     let base = base();
     let learning = Learning { steps: 1, batch: 32, ..Scenario::builtin().unwrap().red.learning };
-    let floors = Floors { entropy: 0.0, distinct: 0.0, reference: f64::NEG_INFINITY, repeats: 1.0 };
     for seats in [1, 2, 3] {
         let learnt = at_table(&base, &rules(3, seats, Schedule::Relay), &Even, |table| {
-            let oracle = RedOracle {
-                training: Training { table, learning: &learning, key: KEY },
-                fluency_floor: -1.5,
-                multiplier_rate: 0.5,
-                search_rounds: 0,
-                search_dialogues: 0,
-                floors,
-                diversity: None,
-                repertoire: None,
-            };
+            let oracle = oracle(Training { table, learning: &learning, key: KEY }, 0, 0);
             oracle.respond(&[(&Policy::base(), 1.0)], &mut |_| Ok(())).unwrap()
         });
         assert_eq!(learnt.adapters.len(), seats);
@@ -227,17 +231,7 @@ fn train_and_attack(base: &Base, rules: &Rules) -> Found {
     at_table(base, rules, &judge, |table| {
         let learning = Learning { steps: 8, batch: 64, ..Scenario::builtin().unwrap().red.learning };
         let training = Training { table, learning: &learning, key: StreamKey { purpose: 2, ..KEY } };
-        let never = Floors { entropy: 0.0, distinct: 0.0, reference: f64::NEG_INFINITY, repeats: 1.0 };
-        let oracle = RedOracle {
-            training,
-            fluency_floor: -1.5,
-            multiplier_rate: 0.5,
-            search_rounds: 2,
-            search_dialogues: 1024,
-            floors: never,
-            diversity: None,
-            repertoire: None,
-        };
+        let oracle = oracle(training, 2, 1024);
         let adapters = oracle.respond(&[(&Policy::base(), 1.0)], &mut |_| Ok(())).unwrap().adapters;
         let episodes = play(table, &Policy::team("trained", adapters), DIALOGUES);
         let scores: Vec<_> = episodes.iter().map(Episode::scores).collect();
