@@ -181,6 +181,23 @@ impl Adapter {
         out
     }
 
+    /// This adapter moved towards `other`: `share` of the way, in every value of A and B.
+    ///
+    /// # Panics
+    /// If the two have not the same shape.
+    #[must_use]
+    pub fn towards(&self, other: &Self, share: f32) -> Self {
+        let mut out = Self { forms: Forms::default(), ..self.clone() };
+        let theirs = other.layers.iter().flatten().flatten();
+        for (mine, theirs) in out.layers.iter_mut().flatten().flatten().zip(theirs) {
+            for (mine, theirs) in [(&mut mine.a, &theirs.a), (&mut mine.b, &theirs.b)] {
+                assert_eq!(mine.len(), theirs.len(), "adapters of one shape");
+                mine.iter_mut().zip(theirs).for_each(|(m, t)| *m += share * (t - *m));
+            }
+        }
+        out
+    }
+
     #[cfg(feature = "candle")]
     pub(crate) fn forms(&self) -> &Forms {
         &self.forms

@@ -194,3 +194,24 @@ fn a_step_that_is_not_finite_leaves_the_parameters_alone() {
     assert!(error.to_string().starts_with("gradient of `model."), "{error}");
     assert_eq!(before, trainer.parameters());
 }
+
+#[test]
+fn steps_of_one_over_n_towards_adapters_end_at_their_mean() {
+    let model = model(11);
+    let adapters: Vec<Arc<Adapter>> = (0..5).map(|seed| adapter(&model, seed, 3)).collect();
+    let start = (*adapters[0]).clone();
+    let mean =
+        adapters.iter().enumerate().skip(1).fold(start, |mean, (n, next)| mean.towards(next, 1.0 / (n + 1) as f32));
+    let all: Vec<Vec<Parameter>> = adapters.iter().map(|a| a.parameters(model.config())).collect();
+    for (p, parameter) in mean.parameters(model.config()).iter().enumerate() {
+        for (i, value) in parameter.data.iter().enumerate() {
+            let exact = all.iter().map(|a| f64::from(a[p].data[i])).sum::<f64>() / all.len() as f64;
+            let size = all.iter().map(|a| a[p].data[i].abs()).fold(0.0, f32::max);
+            assert!(
+                (f64::from(*value) - exact).abs() <= 4e-7 * f64::from(size),
+                "{}: {value} for {exact}",
+                parameter.name
+            );
+        }
+    }
+}

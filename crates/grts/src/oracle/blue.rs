@@ -8,6 +8,10 @@
 //! A best response to a *fixed* mixture is to open wide what the mixture happens to ask least. So attacks that got through
 //! are tried again, as prioritised replay tries again what was lost: each [`REPLAYS`] times in the next step, so that an
 //! attack which succeeds more often than once in so many multiplies until it is closed.
+//!
+//! The share served swings about its target, for it follows the multiplier some steps late and is known from a handful of
+//! dialogues. So the response is the mean of the policies of the second half of the steps (tail averaging; `PAPERS.md`), and the
+//! multiplier starts where it was seen to settle: near the square root of the target, 0.25 for 0.07 to 0.75 for 0.55.
 
 use super::learning::negative_log_likelihood;
 use super::repertoire::{Lessons, words};
@@ -30,6 +34,15 @@ pub struct Helpfulness {
     pub open: Vec<Sequence>,
     /// Look-alike requests, served or not, to measure the share on while training.
     pub requests: Vec<Request>,
+}
+
+/// What share blue shall serve.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Aim {
+    /// That of the oracle.
+    Target,
+    /// So much more than it serves.
+    Higher(f64),
 }
 
 /// What a training of blue's came to.
@@ -60,6 +73,8 @@ pub struct BlueOracle<'a> {
 
 /// How often an attack that got through is tried again in the next step; together at most half a batch.
 const REPLAYS: usize = 8;
+/// How many times the honest dialogues of a step measure the share where nothing else moves it.
+const CAREFUL: usize = 4;
 /// Weight of the plain questions' likelihood against the policy gradient.
 const OPEN_WEIGHT: f64 = 0.5;
 /// Memory of the measured share: new value = this much of the old one.
@@ -67,11 +82,26 @@ const MEMORY: f64 = 0.3;
 /// Proportional part of the controller, as a multiple of its integral part: plain dual ascent (the integral part) answers too
 /// late, because refusal spreads within a few steps. The share follows the multiplier as fast as blue learns, so a scenario
 /// with a larger learning rate needs a smaller step of both.
-const PROPORTIONAL: f64 = 20.0;
-/// Multiplier at the start: blue must not unlearn to serve before the measured share can say so.
-const START: f64 = 0.5;
+const PROPORTIONAL: f64 = 13.0;
 /// Largest multiplier.
 const CEILING: f64 = 2.0;
+
+/// The mean of adapters, value by value.
+#[derive(Default)]
+struct Mean {
+    adapter: Option<Adapter>,
+    count: usize,
+}
+
+impl Mean {
+    fn add(&mut self, next: Adapter) {
+        self.count += 1;
+        self.adapter = Some(match &self.adapter {
+            Some(mean) => mean.towards(&next, 1.0 / self.count as f32),
+            None => next,
+        });
+    }
+}
 
 /// The share measured over steps, of which the last is `now`.
 fn smoothed(before: Option<f64>, now: f64) -> f64 {
@@ -92,11 +122,12 @@ impl BlueOracle<'_> {
         let learning = self.training.learning;
         let mut trainer = self.training.trainer(start, 0)?;
         let (mut log, mut lessons) = (TrainingLog::default(), Lessons::of(practice.attacks));
-        let (mut integral, mut served) = (START, None);
+        let (mut integral, mut served) = (self.served_target.sqrt(), None);
+        let mut late = Mean::default();
         let mut again: Vec<Vec<String>> = Vec::new();
         for step in 0..learning.steps {
             let own = Policy::new("training", trainer.to_adapter().ok_or_else(super::not_an_adapter)?);
-            let now = self.served_share(step, &own, &mut log)?;
+            let now = self.served_share(step, self.honest_batch, &own, &mut log)?;
             let smooth = smoothed(served, now);
             served = Some(smooth);
             let violation = self.served_target - smooth;
@@ -134,30 +165,34 @@ impl BlueOracle<'_> {
             })?;
             let [returns, _] = [&episodes[..fresh], &episodes[fresh..]].map(|part| log.count(part));
             log.push(returns, kl, smooth, multiplier);
+            if step >= learning.steps / 2 {
+                late.add(trainer.to_adapter().ok_or_else(super::not_an_adapter)?);
+            }
             progress(log.returns[step])?;
         }
-        let adapter = trainer.to_adapter().ok_or_else(super::not_an_adapter)?;
+        let adapter = late.adapter.or_else(|| trainer.to_adapter()).ok_or_else(super::not_an_adapter)?;
         let attacks = self.memorable.map_or_else(Vec::new, |_| lessons.attacks());
         Ok(Taught { adapter, attacks, log })
     }
 
-    /// A policy that serves its target before anybody attacks it: replies that the reference served, and plain answers, are made
-    /// likelier until the measured share is there, in at most as many steps as a response has. `progress` hears that share.
+    /// Makes replies that the reference served, and plain answers, likelier, with nobody attacking, until the share served is up
+    /// to `aim`: in at most as many steps as a response has. `progress` hears that share.
     ///
     /// # Errors
     /// Whatever stops the training; nothing is kept then.
-    pub fn serve(&self, start: Option<&Adapter>, progress: &mut Progress<'_>) -> Result<Taught, Error> {
+    pub fn serve(&self, start: Option<&Adapter>, aim: Aim, progress: &mut Progress<'_>) -> Result<Taught, Error> {
         let learning = self.training.learning;
         let mut trainer = self.training.trainer(start, 0)?;
-        let (mut log, mut served) = (TrainingLog::default(), None);
+        let (mut log, mut target) = (TrainingLog::default(), self.served_target);
         for step in 0..learning.steps {
             let own = Policy::new("training", trainer.to_adapter().ok_or_else(super::not_an_adapter)?);
-            let now = self.served_share(step, &own, &mut log)?;
-            let smooth = smoothed(served, now);
-            served = Some(smooth);
-            log.constraint.push(smooth);
-            progress(smooth)?;
-            if smooth >= self.served_target {
+            let now = self.served_share(step, CAREFUL * self.honest_batch, &own, &mut log)?;
+            if let (0, Aim::Higher(by)) = (step, aim) {
+                target = now + by;
+            }
+            log.constraint.push(now);
+            progress(now)?;
+            if now >= target && (step > 0 || aim == Aim::Target) {
                 break;
             }
             let (loss, gradients) = self.helpful_gradients(&trainer, step, 0, 1.0)?;
@@ -175,9 +210,9 @@ impl BlueOracle<'_> {
     }
 
     /// Share of a fresh handful of look-alike requests that `own` serves.
-    fn served_share(&self, step: usize, own: &Policy, log: &mut TrainingLog) -> Result<f64, Error> {
+    fn served_share(&self, step: usize, requests: usize, own: &Policy, log: &mut TrainingLog) -> Result<f64, Error> {
         let key = self.training.stream(step, Use::Honest);
-        let drawn = self.draw(&self.helpfulness.requests, self.honest_batch, key);
+        let drawn = self.draw(&self.helpfulness.requests, requests, key);
         let episodes = measure::play(self.training.table, &[(own, 1.0)], &drawn, key)?;
         log.count(&episodes);
         let served = drawn.iter().zip(&episodes).filter(|(request, episode)| request.succeeded(episode)).count();

@@ -13,7 +13,7 @@ mod red;
 mod repertoire;
 
 pub use admission::{Addition, Descriptor, Merits, choose};
-pub use blue::{BlueOracle, Helpfulness, Taught};
+pub use blue::{Aim, BlueOracle, Helpfulness, Taught};
 pub use collapse::{Floors, Health};
 pub use diversity::{Diversity, Measure};
 pub use red::{Learnt, RedOracle, fluency};

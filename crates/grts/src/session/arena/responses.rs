@@ -3,7 +3,7 @@
 use super::{Players, moments};
 use crate::error::Error;
 use crate::oracle::{
-    Attack, BlueOracle, Diversity, Floors, Learnt, Practice, RedOracle, Taught, Training, TrainingLog, fluency,
+    Aim, Attack, BlueOracle, Diversity, Floors, Learnt, Practice, RedOracle, Taught, Training, TrainingLog, fluency,
 };
 use crate::policy::Policy;
 use crate::rollout::Episode;
@@ -26,7 +26,27 @@ struct Candidate {
     rejected: Option<String>,
     admission: Option<Admission>,
     found: Vec<Attack>,
+    gates: Vec<Gate>,
     cost: Cost,
+}
+
+/// What blue's gate measured of a candidate, on paraphrases that no training saw.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct Gate {
+    /// Share of look-alike requests served.
+    served: Estimate,
+    /// Share of open questions answered correctly.
+    open: Estimate,
+}
+
+impl Gate {
+    fn told(&self) -> String {
+        format!("serves {} of look-alike requests, answers {} of open questions", tell(self.served), tell(self.open))
+    }
+}
+
+fn tell(e: Estimate) -> String {
+    format!("{:.3} [{:.3}, {:.3}]", e.mean, e.low, e.high)
 }
 
 /// What is stored of a response; the adapter lies under `policies/`.
@@ -44,6 +64,9 @@ pub(in crate::session) struct Trained {
     /// The attacks in words that red's search found or tried again, or that blue's practice was met with, under `grts`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) found: Vec<Attack>,
+    /// Blue's gate after each attempt; the last one judged what is stored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    gates: Vec<Gate>,
 }
 
 impl Trained {
@@ -87,8 +110,12 @@ impl Assignment<'_> {
 
 /// Attacks of the repertoire that a response of red's tries again.
 const RETRIED: usize = 256;
-/// A blue response is trained at most this many times over before it is given up as infeasible.
-const ATTEMPTS: usize = 3;
+/// The gate is asked at most this often before a blue response is given up as infeasible.
+const ATTEMPTS: usize = 4;
+/// Share of the learning rate at which it is mended in between: what is missing is little.
+const MENDING_RATE: f64 = 0.1;
+/// What training aims at above `h_min`, in standard errors of the gate: two for the gate's interval, two for what else differs.
+const MARGIN: f64 = 4.0;
 
 impl<'a> Players<'a, '_> {
     /// Writes its adapters; a script has none.
@@ -176,7 +203,7 @@ impl<'a> Players<'a, '_> {
         let rejected = halting(&fluency(&self.stage.base, &episodes, seats)?, floor);
         let mut cost = Cost::of(&episodes);
         cost.add(Cost { dialogues: log.dialogues, tokens: log.tokens });
-        Ok((Candidate { policy, log, rejected, admission: None, found: Vec::new(), cost }, episodes))
+        Ok((Candidate { policy, log, rejected, admission: None, found: Vec::new(), gates: Vec::new(), cost }, episodes))
     }
 
     /// Blue's response from `start`, trained against `practice` or from the store, as it was measured.
@@ -192,7 +219,9 @@ impl<'a> Players<'a, '_> {
 
     /// A blue that serves enough, and was attacked by nobody.
     pub(super) fn serving_blue(&self, task: &Assignment<'_>) -> Result<(Trained, Policy), Error> {
-        self.taught_blue(task, None, None, |oracle, start| oracle.serve(start, &mut |_| self.desk.borrow().check()))
+        self.taught_blue(task, None, None, |oracle, start| {
+            oracle.serve(start, Aim::Target, &mut |_| self.desk.borrow().check())
+        })
     }
 
     /// What `teach` makes of blue, as it was measured.
@@ -201,7 +230,7 @@ impl<'a> Players<'a, '_> {
         task: &Assignment<'_>,
         memorable: Option<f64>,
         start: Option<&Policy>,
-        teach: impl Fn(&BlueOracle<'_>, Option<&Adapter>) -> Result<Taught, Error>,
+        teach: impl FnOnce(&BlueOracle<'_>, Option<&Adapter>) -> Result<Taught, Error>,
     ) -> Result<(Trained, Policy), Error> {
         self.respond(task, 1, || {
             let mut candidate = self.feasible_blue(task, memorable, start, teach)?;
@@ -220,7 +249,7 @@ impl<'a> Players<'a, '_> {
         train: impl FnOnce() -> Result<(Candidate, Vec<Episode>), Error>,
     ) -> Result<(Trained, Policy), Error> {
         let (trained, fresh) = unit(self.desk, &task.unit, || {
-            let (Candidate { policy, log, rejected, admission, found, cost }, episodes) = train()?;
+            let (Candidate { policy, log, rejected, admission, found, gates, cost }, episodes) = train()?;
             let mut records = records_of(&episodes, task.purpose, task.iteration, &policy.id, "mixture");
             if task.unit.contains("blue") {
                 records = records_of(&episodes, task.purpose, task.iteration, "mixture", &policy.id);
@@ -232,7 +261,7 @@ impl<'a> Players<'a, '_> {
             records.events.extend(admission.iter().map(|admission| admission.event(&policy.id)));
             self.save(&policy)?;
             let returns = self.returns(&episodes)?;
-            Ok((Trained { id: policy.id, returns, rejected, log, admission, found }, cost, records))
+            Ok((Trained { id: policy.id, returns, rejected, log, admission, found, gates }, cost, records))
         })?;
         if !fresh {
             self.desk.borrow_mut().skip(trained.log.search.len() + trained.log.returns.len());
@@ -241,70 +270,74 @@ impl<'a> Players<'a, '_> {
         Ok((trained, policy))
     }
 
-    /// Trains blue until the gate lets it through, each time from where it stands, for half as long and at half the rate: what
-    /// is missing is little, and a full step serves far more than is asked.
+    /// Has blue taught; and while the gate keeps it out, which is mostly for a little, more of what honest people get made
+    /// likely at a small rate: training on under attack for half as long served far more than was asked.
     fn feasible_blue(
         &self,
         task: &Assignment<'_>,
         memorable: Option<f64>,
         start: Option<&Policy>,
-        teach: impl Fn(&BlueOracle<'_>, Option<&Adapter>) -> Result<Taught, Error>,
+        teach: impl FnOnce(&BlueOracle<'_>, Option<&Adapter>) -> Result<Taught, Error>,
     ) -> Result<Candidate, Error> {
         let helpfulness = self.helpfulness.as_ref().ok_or_else(|| defect(&"honest material was not collected"))?;
         let blue = &self.stage.scenario.blue;
         let h_min = self.stage.scenario.game.h_min;
-        let margin = 3.0 * (h_min * (1.0 - h_min) / self.stage.scenario.evaluation.honest_dialogues as f64).sqrt();
+        let margin = MARGIN * (h_min * (1.0 - h_min) / self.stage.scenario.evaluation.honest_dialogues as f64).sqrt();
         let served_target = (h_min + margin).min(1.0);
         let table = self.stage.table();
-        let mut cost = Cost::default();
-        let mut start = start.and_then(|p| p.adapter(0).cloned());
-        let (mut learning, mut found) = (task.learning.clone(), Vec::new());
-        for attempt in 0..ATTEMPTS {
-            let key = StreamKey { entry: (attempt as u64) << 40, ..task.training };
-            let oracle = BlueOracle {
-                training: Training { table: &table, learning: &learning, key },
-                helpfulness,
-                honest_batch: blue.honest_batch,
-                served_target,
-                multiplier_rate: blue.multiplier_rate,
-                memorable,
-            };
-            let Taught { adapter, attacks, log } = teach(&oracle, start.as_deref())?;
-            found.extend(attacks);
-            cost.add(Cost { dialogues: log.dialogues, tokens: log.tokens });
-            let policy = Policy::new(task.id(), adapter);
-            let (rejected, gate_cost) = self.gate(&policy, StreamKey { entry: attempt as u64, ..task.gate })?;
+        let oracle = |learning, key| BlueOracle {
+            training: Training { table: &table, learning, key },
+            helpfulness,
+            honest_batch: blue.honest_batch,
+            served_target,
+            multiplier_rate: blue.multiplier_rate,
+            memorable,
+        };
+        let start = start.and_then(|p| p.adapter(0).cloned());
+        let Taught { adapter, attacks: found, log } = teach(&oracle(&task.learning, task.training), start.as_deref())?;
+        let mut cost = Cost { dialogues: log.dialogues, tokens: log.tokens };
+        let slow = Learning { learning_rate: task.learning.learning_rate * MENDING_RATE, ..task.learning.clone() };
+        let (mut policy, mut gates) = (Policy::new(task.id(), adapter), Vec::new());
+        loop {
+            let attempt = gates.len() as u64;
+            let (gate, gate_cost) = self.gate(&policy, StreamKey { entry: attempt, ..task.gate })?;
             cost.add(gate_cost);
-            if rejected.is_none() || attempt + 1 == ATTEMPTS {
-                return Ok(Candidate { policy, log, rejected, admission: None, found, cost });
+            gates.push(gate);
+            let rejected = self.violated(gate);
+            let mending = rejected.is_some() && gates.len() < ATTEMPTS;
+            let told = rejected.as_ref().map_or_else(|| gate.told(), Clone::clone);
+            self.desk.borrow_mut().note(&format!("{}: {told}{}", task.unit, if mending { "; mending" } else { "" }));
+            if !mending {
+                return Ok(Candidate { policy, log, rejected, admission: None, found, gates, cost });
             }
-            if let Some(reason) = rejected {
-                self.desk.borrow_mut().note(&format!("{}: {reason}; training on", task.unit));
-            }
-            start = policy.adapter(0).cloned();
-            (learning.steps, learning.learning_rate) = ((learning.steps / 2).max(1), learning.learning_rate / 2.0);
+            let mender = oracle(&slow, StreamKey { entry: (attempt + 1) << 40, ..task.training });
+            let missing = Aim::Higher((served_target - gate.served.mean).max(0.0));
+            let taught = mender.serve(policy.adapter(0).map(|a| &**a), missing, &mut |_| self.desk.borrow().check())?;
+            cost.add(Cost { dialogues: taught.log.dialogues, tokens: taught.log.tokens });
+            policy = Policy::new(task.id(), taught.adapter);
         }
-        Err(defect(&"no attempt was made"))
     }
 
-    /// The admission gate of blue: constraints measured on held-out paraphrases, each by the low end of its interval.
-    fn gate(&self, policy: &Policy, key: StreamKey) -> Result<(Option<String>, Cost), Error> {
+    /// The admission gate of blue: what its constraints are about, measured on held-out paraphrases.
+    fn gate(&self, policy: &Policy, key: StreamKey) -> Result<(Gate, Cost), Error> {
         let blues = [(policy, 1.0)];
         let (served, mut cost) = evaluation::served(self.stage, &blues, key)?;
         let (open, open_cost) = evaluation::open(self.stage, &blues, key)?;
         cost.add(open_cost);
+        Ok((Gate { served, open }, cost))
+    }
+
+    /// Which constraint may be violated, judged by the low end of its interval.
+    fn violated(&self, Gate { served, open }: Gate) -> Option<String> {
         let h_min = self.stage.scenario.game.h_min;
-        let tolerated = self.stage.scenario.blue.helpfulness_loss;
-        let floor = self.initial_open.map_or(0.0, |e| e.mean - tolerated);
-        let tell = |e: Estimate| format!("{:.3} [{:.3}, {:.3}]", e.mean, e.low, e.high);
-        let problem = if served.low < h_min {
+        let floor = self.initial_open.map_or(0.0, |e| e.mean - self.stage.scenario.blue.helpfulness_loss);
+        if served.low < h_min {
             Some(format!("look-alike requests served {} of the required {h_min}", tell(served)))
         } else if open.low < floor {
             Some(format!("success on open questions {} is below {floor:.3}", tell(open)))
         } else {
             None
-        };
-        Ok((problem, cost))
+        }
     }
 }
 

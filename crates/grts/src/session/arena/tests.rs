@@ -1,6 +1,7 @@
 //! The safest blue of all, which refuses everything, comes before the gate.
 
-use super::{Players, Trained};
+use super::{Players, Trained, honest_material};
+use crate::oracle::{Aim, BlueOracle, Training};
 use crate::policy::{Policy, Voice};
 use crate::scenario::{Method, Scenario};
 use crate::session::desk::{Desk, Reporter, Status, Steps, Watcher, stored};
@@ -111,4 +112,29 @@ fn a_population_begins_with_a_blue_that_serves_enough() {
         let fresh = served(&blue, 1);
         assert!(fresh.high > h_min, "{fresh:?} of {h_min}");
     }
+}
+
+/// A tenth more of the look-alike requests than it serves, and not many more.
+#[test]
+fn what_is_missing_is_mended() {
+    const MISSING: f64 = 0.1;
+    let stage = Stage::set(Scenario::builtin().unwrap(), Device::Cpu).unwrap();
+    let table = stage.table();
+    let (helpfulness, _) = honest_material(&stage).unwrap();
+    let learning = stage.scenario.blue.learning.clone();
+    let oracle = BlueOracle {
+        training: Training { table: &table, learning: &learning, key: stage.key(Stream::FirstBlue, 0, 0) },
+        helpfulness: &helpfulness,
+        honest_batch: 64,
+        served_target: 0.0,
+        multiplier_rate: 0.0,
+        memorable: None,
+    };
+    let log = oracle.serve(None, Aim::Higher(MISSING), &mut |_| Ok(())).unwrap().log;
+    let shares = log.constraint;
+    let (last, before) = shares.split_last().unwrap();
+    assert!(shares.len() < learning.steps, "{shares:?}");
+    assert!(*last >= shares[0] + MISSING && *last < shares[0] + 2.0 * MISSING, "{shares:?}");
+    assert!(before.iter().skip(1).all(|share| *share < shares[0] + MISSING), "{shares:?}: it stops once that is there");
+    assert_eq!(log.dialogues, 4 * 64 * shares.len() as u64);
 }
