@@ -270,8 +270,8 @@ impl<'a> Players<'a, '_> {
         Ok((trained, policy))
     }
 
-    /// Has blue taught; and while the gate keeps it out, which is mostly for a little, more of what honest people get made
-    /// likely at a small rate: training on under attack for half as long served far more than was asked.
+    /// Blue as `teach` makes it, mended while the gate keeps it out. What is missing is mostly little, and training on under
+    /// attack served far more than that.
     fn feasible_blue(
         &self,
         task: &Assignment<'_>,
