@@ -103,11 +103,6 @@ impl Mean {
     }
 }
 
-/// The share measured over steps, of which the last is `now`.
-fn smoothed(before: Option<f64>, now: f64) -> f64 {
-    before.map_or(now, |old| MEMORY * old + (1.0 - MEMORY) * now)
-}
-
 impl BlueOracle<'_> {
     /// A best response to whom it practises against, starting from `start` (or the base).
     ///
@@ -128,7 +123,7 @@ impl BlueOracle<'_> {
         for step in 0..learning.steps {
             let own = Policy::new("training", trainer.to_adapter().ok_or_else(super::not_an_adapter)?);
             let now = self.served_share(step, self.honest_batch, &own, &mut log)?;
-            let smooth = smoothed(served, now);
+            let smooth = served.map_or(now, |old: f64| MEMORY * old + (1.0 - MEMORY) * now);
             served = Some(smooth);
             let violation = self.served_target - smooth;
             integral = (integral + self.multiplier_rate * violation).clamp(0.0, CEILING);

@@ -372,7 +372,7 @@ impl Arena<Policy, Policy> for Players<'_, '_> {
         let value = game.payoffs().and_then(|m| grts_game::nash::solve(&m))?.value;
         if desk.status.value.is_none() {
             let first = game.estimate(0, 0);
-            desk.note(&format!("first payoff: attack success {:.3} [{:.3}, {:.3}]", first.mean, first.low, first.high));
+            desk.note(&format!("first payoff: attack success {}", responses::tell(first)));
         }
         desk.status.value = Some(value);
         Ok(())

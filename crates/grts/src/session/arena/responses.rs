@@ -45,7 +45,8 @@ impl Gate {
     }
 }
 
-fn tell(e: Estimate) -> String {
+/// Mean and interval.
+pub(super) fn tell(e: Estimate) -> String {
     format!("{:.3} [{:.3}, {:.3}]", e.mean, e.low, e.high)
 }
 
@@ -214,31 +215,33 @@ impl<'a> Players<'a, '_> {
         start: Option<&Policy>,
     ) -> Result<(Trained, Policy), Error> {
         let memorable = (!practice.attacks.is_empty()).then_some(self.stage.scenario.red.fluency_floor);
-        self.taught_blue(task, memorable, start, |oracle, start| oracle.respond(practice, start, &mut self.step()))
+        self.respond(task, 1, || {
+            let teach =
+                |oracle: &BlueOracle<'_>, start: Option<&Adapter>| oracle.respond(practice, start, &mut self.step());
+            self.measured_blue(task, self.feasible_blue(task, memorable, start, teach)?)
+        })
     }
 
     /// A blue that serves enough, and was attacked by nobody.
     pub(super) fn serving_blue(&self, task: &Assignment<'_>) -> Result<(Trained, Policy), Error> {
-        self.taught_blue(task, None, None, |oracle, start| {
-            oracle.serve(start, Aim::Target, &mut |_| self.desk.borrow().check())
+        self.respond(task, 1, || {
+            let teach = |oracle: &BlueOracle<'_>, start: Option<&Adapter>| {
+                oracle.serve(start, Aim::Target, &mut |_| self.desk.borrow().check())
+            };
+            self.measured_blue(task, self.feasible_blue(task, None, None, teach)?)
         })
     }
 
-    /// What `teach` makes of blue, as it was measured.
-    fn taught_blue(
+    /// A response of blue's with the dialogues that measure its return.
+    fn measured_blue(
         &self,
         task: &Assignment<'_>,
-        memorable: Option<f64>,
-        start: Option<&Policy>,
-        teach: impl FnOnce(&BlueOracle<'_>, Option<&Adapter>) -> Result<Taught, Error>,
-    ) -> Result<(Trained, Policy), Error> {
-        self.respond(task, 1, || {
-            let mut candidate = self.feasible_blue(task, memorable, start, teach)?;
-            let blues = [(&candidate.policy, 1.0)];
-            let episodes = self.dialogues(task.opponents, &blues, task.dialogues, task.measurement)?;
-            candidate.cost.add(Cost::of(&episodes));
-            Ok((candidate, episodes))
-        })
+        mut candidate: Candidate,
+    ) -> Result<(Candidate, Vec<Episode>), Error> {
+        let blues = [(&candidate.policy, 1.0)];
+        let episodes = self.dialogues(task.opponents, &blues, task.dialogues, task.measurement)?;
+        candidate.cost.add(Cost::of(&episodes));
+        Ok((candidate, episodes))
     }
 
     /// The unit around a training: its adapter on disk, its dialogues and its verdict in the store.
@@ -312,7 +315,8 @@ impl<'a> Players<'a, '_> {
             }
             let mender = oracle(&slow, StreamKey { entry: (attempt + 1) << 40, ..task.training });
             let missing = Aim::Higher((served_target - gate.served.mean).max(0.0));
-            let taught = mender.serve(policy.adapter(0).map(|a| &**a), missing, &mut |_| self.desk.borrow().check())?;
+            let taught =
+                mender.serve(policy.adapter(0).map(AsRef::as_ref), missing, &mut |_| self.desk.borrow().check())?;
             cost.add(Cost { dialogues: taught.log.dialogues, tokens: taught.log.tokens });
             policy = Policy::new(task.id(), taught.adapter);
         }

@@ -1,4 +1,5 @@
-//! The safest blue of all, which refuses everything, comes before the gate.
+//! What blue owes honest people: the safest blue of all, which refuses everything, comes before the gate; who serves too little
+//! may not begin a population, and is mended.
 
 use super::{Players, Trained, honest_material};
 use crate::oracle::{Aim, BlueOracle, Training};
