@@ -190,8 +190,10 @@ impl BlueOracle<'_> {
             if now >= target && (step > 0 || aim == Aim::Target) {
                 break;
             }
-            let (loss, gradients) = self.helpful_gradients(&trainer, step, 0, 1.0)?;
-            trainer.apply(loss, &gradients, learning.learning_rate).map_err(|e| Error::engine(&e))?;
+            for part in 0..learning.minibatches {
+                let (loss, gradients) = self.helpful_gradients(&trainer, step, part, 1.0)?;
+                trainer.apply(loss, &gradients, learning.learning_rate).map_err(|e| Error::engine(&e))?;
+            }
         }
         let adapter = trainer.to_adapter().ok_or_else(super::not_an_adapter)?;
         Ok(Taught { adapter, attacks: Vec::new(), log })

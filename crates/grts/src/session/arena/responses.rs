@@ -114,7 +114,7 @@ const RETRIED: usize = 256;
 /// The gate is asked at most this often before a blue response is given up as infeasible.
 const ATTEMPTS: usize = 4;
 /// Share of the learning rate at which it is mended in between: what is missing is little.
-const MENDING_RATE: f64 = 0.1;
+const MENDING_RATE: f64 = 0.05;
 /// What training aims at above `h_min`, in standard errors of the gate: two for the gate's interval, two for what else differs.
 const MARGIN: f64 = 4.0;
 
