@@ -73,6 +73,8 @@ pub struct BlueOracle<'a> {
 
 /// How often an attack that got through is tried again in the next step; together at most half a batch.
 const REPLAYS: usize = 8;
+/// Share of the learning rate at which serving alone is learnt: what is missing is little.
+const SERVING_RATE: f64 = 0.05;
 /// How many times the honest dialogues of a step measure the share where nothing else moves it.
 const CAREFUL: usize = 4;
 /// Weight of the plain questions' likelihood against the policy gradient.
@@ -170,8 +172,8 @@ impl BlueOracle<'_> {
         Ok(Taught { adapter, attacks, log })
     }
 
-    /// Makes replies that the reference served, and plain answers, likelier, with nobody attacking, until the share served is up
-    /// to `aim`: in at most as many steps as a response has. `progress` hears that share.
+    /// Makes replies that the reference served, and plain answers, likelier, slowly and with nobody attacking, until the share
+    /// served is up to `aim`: in at most as many steps as a response has. `progress` hears that share.
     ///
     /// # Errors
     /// Whatever stops the training; nothing is kept then.
@@ -192,7 +194,9 @@ impl BlueOracle<'_> {
             }
             for part in 0..learning.minibatches {
                 let (loss, gradients) = self.helpful_gradients(&trainer, step, part, 1.0)?;
-                trainer.apply(loss, &gradients, learning.learning_rate).map_err(|e| Error::engine(&e))?;
+                trainer
+                    .apply(loss, &gradients, SERVING_RATE * learning.learning_rate)
+                    .map_err(|e| Error::engine(&e))?;
             }
         }
         let adapter = trainer.to_adapter().ok_or_else(super::not_an_adapter)?;

@@ -113,8 +113,6 @@ impl Assignment<'_> {
 const RETRIED: usize = 256;
 /// The gate is asked at most this often before a blue response is given up as infeasible.
 const ATTEMPTS: usize = 4;
-/// Share of the learning rate at which it is mended in between: what is missing is little.
-const MENDING_RATE: f64 = 0.05;
 /// What training aims at above `h_min`, in standard errors of the gate: two for the gate's interval, two for what else differs.
 const MARGIN: f64 = 4.0;
 
@@ -288,8 +286,8 @@ impl<'a> Players<'a, '_> {
         let margin = MARGIN * (h_min * (1.0 - h_min) / self.stage.scenario.evaluation.honest_dialogues as f64).sqrt();
         let served_target = (h_min + margin).min(1.0);
         let table = self.stage.table();
-        let oracle = |learning, key| BlueOracle {
-            training: Training { table: &table, learning, key },
+        let oracle = |key| BlueOracle {
+            training: Training { table: &table, learning: &task.learning, key },
             helpfulness,
             honest_batch: blue.honest_batch,
             served_target,
@@ -297,9 +295,8 @@ impl<'a> Players<'a, '_> {
             memorable,
         };
         let start = start.and_then(|p| p.adapter(0).cloned());
-        let Taught { adapter, attacks: found, log } = teach(&oracle(&task.learning, task.training), start.as_deref())?;
+        let Taught { adapter, attacks: found, log } = teach(&oracle(task.training), start.as_deref())?;
         let mut cost = Cost { dialogues: log.dialogues, tokens: log.tokens };
-        let slow = Learning { learning_rate: task.learning.learning_rate * MENDING_RATE, ..task.learning.clone() };
         let (mut policy, mut gates) = (Policy::new(task.id(), adapter), Vec::new());
         loop {
             let attempt = gates.len() as u64;
@@ -313,7 +310,7 @@ impl<'a> Players<'a, '_> {
             if !mending {
                 return Ok(Candidate { policy, log, rejected, admission: None, found, gates, cost });
             }
-            let mender = oracle(&slow, StreamKey { entry: (attempt + 1) << 40, ..task.training });
+            let mender = oracle(StreamKey { entry: (attempt + 1) << 40, ..task.training });
             let missing = Aim::Higher((served_target - gate.served.mean).max(0.0));
             let taught =
                 mender.serve(policy.adapter(0).map(AsRef::as_ref), missing, &mut |_| self.desk.borrow().check())?;
