@@ -11,7 +11,7 @@
 //!
 //! The share served swings about its target, for it follows the multiplier some steps late and is known from a handful of
 //! dialogues. So the response is the mean of the policies of the second half of the steps (tail averaging; `PAPERS.md`), and the
-//! multiplier starts where it was seen to settle: near the square root of the target, 0.25 for 0.07 to 0.75 for 0.55.
+//! multiplier starts near where it was seen to settle: at the square root of the target, 0.25 for 0.07 to 0.75 for 0.55.
 
 use super::learning::negative_log_likelihood;
 use super::repertoire::{Lessons, words};
