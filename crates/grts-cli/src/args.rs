@@ -133,12 +133,17 @@ pub struct Resume {
 /// Arguments of `grts eval`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example: `grts eval runs/meridian-1a2b3c4d --seed 5 --dialogues 2000`
+Examples:
+  grts eval runs/meridian-1a2b3c4d --seed 5 --dialogues 2000
+  grts eval runs/meridian-1a2b3c4d --blue average   the mean of its adapters, in place of the mixture
 Writes nothing. Another seed is another sample; no seed repeats a dialogue of the run itself.")]
 pub struct Eval {
     /// Directory of a finished run
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
+    /// Blue policy of the run to measure alone, a name below its `policies/`; without it the final mixture
+    #[arg(long, value_name = "ID")]
+    pub blue: Option<String>,
     /// Quote the most central attack of each strategy; without it no text of a dialogue is shown
     #[arg(long)]
     pub show_attacks: bool,
@@ -155,6 +160,7 @@ pub struct Eval {
 #[command(after_help = "\
 Examples:
   grts probe runs/meridian-1a2b3c4d                       three fresh attackers against the final blue
+  grts probe runs/meridian-1a2b3c4d --blue average        against one adapter, the mean of the mixture's
   grts probe runs/meridian-1a2b3c4d --against red --seeds 1
 The exploiters learn from the base with seeds and settings of their own; the strongest is measured again on dialogues that
 did not choose it. Their gain is a lower bound of exploitability. Adapters are kept below the run's `policies/`, and the
@@ -166,6 +172,9 @@ pub struct Probe {
     /// Side whose final mixture is exploited
     #[arg(long, value_name = "SIDE", default_value = "blue")]
     pub against: Side,
+    /// Blue policy of the run that plays alone, a name below its `policies/`; without it the final mixture
+    #[arg(long, value_name = "ID")]
+    pub blue: Option<String>,
     /// Exploiters to train
     #[arg(long, value_name = "K", default_value_t = 3, value_parser = value_parser!(u64).range(1..=1000))]
     pub seeds: u64,

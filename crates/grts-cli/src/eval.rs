@@ -15,8 +15,13 @@ pub fn run(arguments: &Eval) -> Result<(), Error> {
     let run = RunDir::open(&arguments.run)?;
     signals::exit_on_ctrl_c()?;
     let dialogues = usize::try_from(arguments.fresh.dialogues).unwrap_or(usize::MAX);
-    let (seed, device, quote) = (arguments.fresh.seed, arguments.common.device, arguments.show_attacks);
-    let settings = EvaluationSettings { seed, dialogues, device, quote };
+    let settings = EvaluationSettings {
+        blue: arguments.blue.clone(),
+        seed: arguments.fresh.seed,
+        dialogues,
+        device: arguments.common.device,
+        quote: arguments.show_attacks,
+    };
     let mut progress = Progress::on_stderr();
     let measured = session::evaluate(&run, &settings, &mut progress);
     progress.close();

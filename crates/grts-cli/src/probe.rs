@@ -15,6 +15,7 @@ pub fn run(arguments: &Probe) -> Result<(), Error> {
     let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     let settings = ProbeSettings {
         against: arguments.against.into(),
+        blue: arguments.blue.clone(),
         exploiters: count(arguments.seeds),
         budget: arguments.budget,
         seed: arguments.fresh.seed,

@@ -64,7 +64,8 @@ pub fn of_evaluation(evaluation: &Evaluation) -> String {
             .take(HOTTEST)
             .map(|c| Row::new(c.cell.clone(), [shares(c.asr)], if c.chain { "after a set-up turn" } else { "" })),
     );
-    format!("run `{}`, final blue, seed {}\n\n{}", evaluation.run, evaluation.seed, aligned(&rows))
+    let blue = evaluation.blue.as_ref().map_or_else(|| "final blue".to_owned(), |id| format!("`{id}` alone"));
+    format!("run `{}`, {blue}, seed {}\n\n{}", evaluation.run, evaluation.seed, aligned(&rows))
 }
 
 /// Strategies that `grts eval` lists.
@@ -111,7 +112,11 @@ pub fn of_probe(report: &ProbeReport) -> String {
         Row::new(e.id.clone(), [shares(e.returns)], &note)
     }));
     rows.extend([Row::head("", [""]), Row::head("MEASURED AGAIN", [""])]);
-    rows.push(Row::new("value", [shares(report.value)], "red's return between the final mixtures"));
+    let between = match &report.blue {
+        None => "red's return between the final mixtures".to_owned(),
+        Some(id) => format!("the final attackers' return from `{id}` alone"),
+    };
+    rows.push(Row::new("value", [shares(report.value)], &between));
     match &report.strongest {
         Some(strongest) => rows.extend([
             Row::new("strongest", [shares(strongest.returns)], &strongest.id),

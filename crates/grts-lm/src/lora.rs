@@ -198,6 +198,36 @@ impl Adapter {
         out
     }
 
+    /// The mean of adapters in proportion to their weights, in every value of A and B; what the weights lack to 1 is the weight of
+    /// the base, which has B = 0. `None` without adapters.
+    ///
+    /// # Errors
+    /// They have not the same rank, scale and modules.
+    pub fn mean<'a>(weighted: impl IntoIterator<Item = (&'a Self, f64)>) -> Result<Option<Self>> {
+        let (mut mean, mut total): (Option<Self>, f64) = (None, 0.0);
+        for (adapter, weight) in weighted {
+            total += weight;
+            mean = Some(match mean {
+                None => adapter.clone(),
+                Some(mean) if mean.alike(adapter) => mean.towards(adapter, (weight / total) as f32),
+                Some(_) => return Err(Error::Request("adapters of different shapes have no mean".to_owned())),
+            });
+        }
+        let mut mean = mean.map(|mean| Self { forms: Forms::default(), ..mean });
+        for pair in mean.iter_mut().flat_map(|mean| mean.layers.iter_mut().flatten().flatten()) {
+            pair.b.iter_mut().for_each(|value| *value *= total as f32);
+        }
+        Ok(mean)
+    }
+
+    /// Whether both adapt the same modules, by the same rank and scale.
+    fn alike(&self, other: &Self) -> bool {
+        let sizes = |of: &Self| -> Vec<Option<[usize; 2]>> {
+            of.layers.iter().flatten().map(|pair| pair.as_ref().map(|pair| [pair.a.len(), pair.b.len()])).collect()
+        };
+        self.config.r == other.config.r && self.config.scale() == other.config.scale() && sizes(self) == sizes(other)
+    }
+
     #[cfg(feature = "candle")]
     pub(crate) fn forms(&self) -> &Forms {
         &self.forms

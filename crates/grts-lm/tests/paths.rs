@@ -215,3 +215,29 @@ fn steps_of_one_over_n_towards_adapters_end_at_their_mean() {
         }
     }
 }
+
+/// What the weights lack to 1 is the base's: it has no B, and any A.
+#[test]
+fn a_mean_by_weight_leaves_the_base_its_share() {
+    let model = model(11);
+    let adapters: Vec<Arc<Adapter>> = (0..3).map(|seed| adapter(&model, seed, 3)).collect();
+    let weights = [0.5, 0.125, 0.25];
+    let mean = Adapter::mean(adapters.iter().map(AsRef::as_ref).zip(weights)).unwrap().unwrap();
+    let all: Vec<Vec<Parameter>> = adapters.iter().map(|a| a.parameters(model.config())).collect();
+    let total: f64 = weights.iter().sum();
+    for (p, parameter) in mean.parameters(model.config()).iter().enumerate() {
+        let divisor = if parameter.name.contains("lora_A") { total } else { 1.0 };
+        for (i, value) in parameter.data.iter().enumerate() {
+            let sum: f64 = all.iter().zip(weights).map(|(a, weight)| weight * f64::from(a[p].data[i])).sum();
+            let size = all.iter().map(|a| a[p].data[i].abs()).fold(0.0, f32::max);
+            let error = (f64::from(*value) - sum / divisor).abs();
+            assert!(error <= 4e-7 * f64::from(size), "{}: {value} for {}", parameter.name, sum / divisor);
+        }
+    }
+    let alone = Adapter::mean([(adapters[0].as_ref(), 1.0)]).unwrap().unwrap();
+    assert_eq!(alone, *adapters[0]);
+    assert_eq!(Adapter::mean([]).unwrap(), None);
+    let other = adapter(&model, 4, 5);
+    let refused = Adapter::mean([(adapters[0].as_ref(), 0.5), (other.as_ref(), 0.5)]).unwrap_err();
+    assert_eq!(refused.to_string(), "adapters of different shapes have no mean");
+}

@@ -105,6 +105,17 @@ impl Policy {
         Self { id: id.into(), speech: Speech::Adapters(adapters.into_iter().map(Arc::new).collect()) }
     }
 
+    /// One policy in place of a mixture of policies with one seat: the mean of their adapters by weight. `None` where all of them are
+    /// the base.
+    ///
+    /// # Errors
+    /// The adapters have not one shape.
+    pub fn average(id: impl Into<String>, mixture: &[(&Self, f64)]) -> Result<Option<Self>, Error> {
+        let adapters = mixture.iter().filter_map(|(policy, weight)| Some((policy.adapter(0)?.as_ref(), *weight)));
+        let mean = Adapter::mean(adapters).map_err(|e| Error::engine(&e))?;
+        Ok(mean.map(|adapter| Self::new(id, adapter)))
+    }
+
     /// The adapter that speaks at `seat`; `None` is the base, or no model where [`Policy::script`] is some.
     pub fn adapter(&self, seat: usize) -> Option<&Arc<Adapter>> {
         self.adapters().get(seat)
@@ -165,6 +176,9 @@ impl Policy {
 
 /// Id of a policy that follows a script.
 pub(crate) const SCRIPT: &str = "script";
+
+/// Id of the mean of blue's final mixture.
+pub(crate) const AVERAGE: &str = "average";
 
 /// Where the adapter of a team's `seat` lies inside the directory of its tuple.
 pub(crate) fn seat_path(directory: &Path, seat: usize) -> PathBuf {

@@ -88,6 +88,7 @@ fn the_table_of_an_evaluation_lists_the_hottest_cells_first() {
     let mut cells: Vec<_> = (0..20).map(|i| cell("cold/direct", false, 0.01 * f64::from(i))).collect();
     cells.push(cell("parks/distractor", true, 0.6));
     let evaluation = Evaluation {
+        blue: None,
         run: "meridian-1a2b3c4d".to_owned(),
         seed: 5,
         asr: at(0.2),

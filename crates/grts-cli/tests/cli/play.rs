@@ -60,7 +60,39 @@ fn a_run_is_solved_printed_again_and_measured() {
     assert_eq!(evaluation["diversity"]["self_bleu"].as_array().unwrap().len(), 4);
     stdout_that_takes_nothing(&desk, &eval);
     the_payoffs_of_a_played_run_are_exported(&desk);
+    one_blue_is_asked_alone(&desk, &evaluation);
     fresh_learners_exploit_it(&desk);
+}
+
+/// The mean of the mixture's adapters is a policy of the run, and every blue of it can be measured and attacked by itself.
+fn one_blue_is_asked_alone(desk: &Desk, mixed: &Value) {
+    let asked = |blue: &str| -> Value {
+        let said = desk.grts(&["eval", "run", "--dialogues", "8", "--seed", "5", "--blue", blue, "--json"]);
+        assert_eq!(said.code, Some(0), "{}", said.stderr);
+        serde_json::from_str(&said.stdout).unwrap()
+    };
+    let average = asked("average");
+    assert_eq!((&average["blue"], &mixed["blue"]), (&Value::from("average"), &Value::Null));
+    assert_eq!(asked("base")["blue"], "base");
+    assert!(desk.path("run/policies/average/adapter_model.safetensors").is_file());
+    let table = desk.grts(&["eval", "run", "--dialogues", "8", "--blue", "blue-1"]).stdout;
+    assert!(table.starts_with("run `tiny-") && table.contains("`, `blue-1` alone, seed 1\n\nBLUE "), "{table}");
+    let refused = desk.refusal(&["eval", "run", "--blue", "red-1"]);
+    let expected = "error: run directory `run` has no blue policy `red-1`\nhint: it has `average`, `blue-1`, ";
+    assert!(refused.starts_with(expected) && refused.ends_with("`base`\n"), "{refused}");
+    let probe = ["probe", "run", "--blue", "average", "--seeds", "1", "--budget", "0.5", "--dialogues", "8"];
+    let probed = desk.grts(&[&probe[..], &["--json"]].concat());
+    assert_eq!(probed.code, Some(0), "{}", probed.stderr);
+    let report: Value = serde_json::from_str(&probed.stdout).unwrap();
+    let exploiter = &report["exploiters"][0]["id"];
+    assert_eq!((&report["blue"], exploiter), (&Value::from("average"), &"exploiter-red-average-0.5x-1-1".into()));
+    // It lies in the store as an attacker, whatever the blue is called.
+    let run = RunDir::open(&desk.path("run")).unwrap();
+    let records = run.records("exploiter-red/average/0.5x/1/1").unwrap().unwrap();
+    drop(run);
+    assert!(records.episodes.iter().all(|e| (&e.red[..], &e.blue[..]) == (exploiter.as_str().unwrap(), "average")));
+    let table = desk.grts(&probe).stdout;
+    assert!(table.contains("  the final attackers' return from `average` alone\n"), "{table}");
 }
 
 /// Both sides; what was trained is kept, other seeds train others, and the run's result stays.

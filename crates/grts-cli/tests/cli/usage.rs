@@ -73,7 +73,7 @@ fn every_command_has_help_with_an_example() {
         (
             &["eval", "--help"],
             "Usage: grts eval [OPTIONS] <RUN>",
-            "Example: `grts eval runs/meridian-1a2b3c4d --seed 5",
+            "Examples:\n  grts eval runs/meridian-1a2b3c4d --seed 5",
         ),
         (
             &["generate", "--help"],

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::measure::{self, Counts, Request, Wanted};
 use crate::meta_game::{PROFILE, Profile};
 use crate::oracle::systematic;
-use crate::policy::Policy;
+use crate::policy::{AVERAGE, Policy};
 use crate::rollout::{Attacker, Episode, Pairing, Table};
 use crate::store::{EpisodeRecord, Purpose, Records, RunDir, ScoreRecord, TurnRecord};
 use crate::summary::{BlueReport, Red};
@@ -309,8 +309,10 @@ fn turn_records(episode: &Episode) -> Vec<TurnRecord> {
 }
 
 /// What `grts eval` measures with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EvaluationSettings {
+    /// The blue policy that is measured alone; `None` is the final mixture.
+    pub blue: Option<String>,
     /// Keys the dialogues; the run's own measurements use other streams.
     pub seed: u64,
     /// Dialogues of the attackers against blue.
@@ -326,6 +328,9 @@ pub struct EvaluationSettings {
 pub struct Evaluation {
     /// Name of the run.
     pub run: String,
+    /// The blue policy that was measured alone, if it is not the final mixture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blue: Option<String>,
     /// Seed of this measurement.
     pub seed: u64,
     /// Attack success rate of the final attackers.
@@ -346,13 +351,13 @@ pub struct Evaluation {
     pub diversity: Diversity,
 }
 
-/// Measures a finished run's final mixtures with fresh dialogues; writes nothing.
+/// Measures a finished run's final mixtures, or another blue of it, with fresh dialogues; writes nothing.
 ///
 /// # Errors
-/// [`Error::Run`] when the run has no summary yet, and whatever stops the dialogues.
+/// [`Error::Run`] when the run has no summary yet or not that blue, and whatever stops the dialogues.
 pub fn evaluate(run: &RunDir, settings: &EvaluationSettings, reporter: &mut dyn Reporter) -> Result<Evaluation, Error> {
     let stage = Stage::set(run.manifest().scenario.clone(), settings.device)?;
-    let (reds, blues) = final_mixtures(&stage, run)?;
+    let (reds, blues) = (final_reds(&stage, run)?, asked(&stage, run, settings.blue.as_deref())?);
     let (reds, blues) = (borrowed(&reds), borrowed(&blues));
     let key = StreamKey { seed: settings.seed, ..stage.key(Stream::Evaluation, 0, 0) };
     reporter.note("scripted attacks and honest requests");
@@ -365,6 +370,7 @@ pub fn evaluate(run: &RunDir, settings: &EvaluationSettings, reporter: &mut dyn 
     let diversity = diversity::of(&stage, &episodes, StreamKey { entry: 1 << 33, ..key }, settings.quote)?;
     Ok(Evaluation {
         run: stage.name.clone(),
+        blue: settings.blue.clone(),
         seed: settings.seed,
         asr: attacks.asr,
         asr_by_turn: attacks.by_turn,
@@ -387,8 +393,26 @@ pub(super) fn borrowed(mixture: &[(Policy, f64)]) -> Vec<(&Policy, f64)> {
 
 /// Red's and blue's final mixtures of a finished run.
 pub(super) fn final_mixtures(stage: &Stage, run: &RunDir) -> Result<(Mixed, Mixed), Error> {
-    let Profile { reds, .. } = profile(run)?;
-    Ok((loaded(stage, run, &reds, stage.rules.team().seats())?, final_blues(stage, run)?))
+    Ok((final_reds(stage, run)?, final_blues(stage, run)?))
+}
+
+/// Red's final mixture of a finished run.
+pub(super) fn final_reds(stage: &Stage, run: &RunDir) -> Result<Mixed, Error> {
+    loaded(stage, run, &profile(run)?.reds, stage.rules.team().seats())
+}
+
+/// The blue that is asked about: the final mixture, or one policy of the run alone.
+pub(super) fn asked(stage: &Stage, run: &RunDir, blue: Option<&str>) -> Result<Mixed, Error> {
+    let Some(id) = blue else { return final_blues(stage, run) };
+    let mut known = run.policy_ids()?;
+    known.retain(|id| id == AVERAGE || ["blue-", "probe-blue-", "exploiter-blue-"].iter().any(|of| id.starts_with(of)));
+    known.push(stage.untouched.id.clone());
+    if !known.iter().any(|known| known == id) {
+        let known: Vec<String> = known.iter().map(|id| format!("`{id}`")).collect();
+        let (path, problem) = (run.path().to_owned(), format!("has no blue policy `{id}`"));
+        return Err(Error::Run { path, problem, hint: format!("it has {}", known.join(", ")) });
+    }
+    loaded(stage, run, &[(id.to_owned(), 1.0)], 1)
 }
 
 /// Blue's final mixture of a finished run, whose red may have other seats than the stage's.

@@ -86,6 +86,7 @@ fn gathered(
     let Summary { stop_reason, .. } = run.summary()?.ok_or_else(|| unfinished(&run))?;
     let settings = ProbeSettings {
         against: Player::Blue,
+        blue: None,
         exploiters: inquiry.exploiters,
         budget: inquiry.budget,
         seed: trial.seed,
@@ -264,7 +265,7 @@ impl Inspector<'_, '_> {
 
     /// ASR of the strongest of the exploiters, each trained from the base against `blues`.
     fn exploit(&self, blues: &[(&Policy, f64)], seed: u64) -> Result<Estimate, Error> {
-        let settings = ProbeSettings { seed, ..self.settings };
+        let settings = ProbeSettings { seed, ..self.settings.clone() };
         let players = Players::new(self.lone, self.desk)?;
         let contest = Contest { stage: self.lone, settings: &settings, reds: &[], blues };
         let trained = contest.all(&players)?;

@@ -27,6 +27,7 @@ pub use probe::{Exploiter, ProbeReport, ProbeSettings, Strongest, Untrained, pro
 
 use crate::error::Error;
 use crate::meta_game::{PROFILE, Profile};
+use crate::policy::{AVERAGE, Policy};
 use crate::scenario::{MetaStrategy, Method, Scenario};
 use crate::store::{Records, RunDir};
 use crate::summary::{Blue, Exploitability, Outcome, ProbeGains, Summary};
@@ -110,7 +111,18 @@ fn config(stage: &Stage) -> Config {
     }
 }
 
-type Solved = Solution<crate::policy::Policy, crate::policy::Policy>;
+/// Saves blue's final mixture as one adapter, for whoever cannot draw one of several for each dialogue.
+fn average(stage: &Stage, desk: &RefCell<Desk<'_>>, blues: &[(&Policy, f64)]) -> Result<(), Error> {
+    desk::unit(desk, AVERAGE, || {
+        if let Some(policy) = Policy::average(AVERAGE, blues)? {
+            desk.borrow().run.save_policy(AVERAGE, |directory| policy.save(directory, &stage.base))?;
+        }
+        Ok(((), desk::Cost::default(), Records::default()))
+    })
+    .map(drop)
+}
+
+type Solved = Solution<Policy, Policy>;
 
 fn finish(
     stage: &Stage,
@@ -122,9 +134,10 @@ fn finish(
     let blues = stage::mixture(&solution.blues, &solution.equilibrium.col);
     let reds = stage::mixture(&solution.reds, &solution.equilibrium.row);
     let untouched = [(&stage.untouched, 1.0)];
-    let named = |m: &[(&crate::policy::Policy, f64)]| m.iter().map(|(p, w)| (p.id.clone(), *w)).collect();
+    let named = |m: &[(&Policy, f64)]| m.iter().map(|(p, w)| (p.id.clone(), *w)).collect();
     let profile = Profile { reds: named(&reds), blues: named(&blues) };
     desk::unit(desk, PROFILE, || Ok((profile, desk::Cost::default(), Records::default())))?;
+    average(stage, desk, &blues)?;
     let value = solution.game.mixture_value(&solution.equilibrium.row, &solution.equilibrium.col);
     let regret = certificate::regret(stage, desk, solution)?;
     let last = evaluation::scripted(stage, desk, "final", &blues)?;

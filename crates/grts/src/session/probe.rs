@@ -11,7 +11,7 @@
 
 use super::arena::{Assignment, Players, Trained};
 use super::desk::{Desk, Reporter, Steps, stored};
-use super::evaluation::{borrowed, final_mixtures, measure_scripted, play_attacks, scripted};
+use super::evaluation::{asked, borrowed, final_reds, measure_scripted, play_attacks, scripted};
 use super::stage::{Stage, Stream};
 use crate::error::Error;
 use crate::oracle::Practice;
@@ -28,10 +28,12 @@ use std::cell::RefCell;
 use std::sync::atomic::AtomicBool;
 
 /// What `grts probe` is asked for.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ProbeSettings {
     /// The side whose final mixture is exploited.
     pub against: Player,
+    /// The blue policy that plays alone in place of blue's final mixture.
+    pub blue: Option<String>,
     /// Exploiters to train, at least 1.
     pub exploiters: usize,
     /// Their budget as a multiple of the solver's oracle: optimiser steps, and dialogues of red's search.
@@ -51,6 +53,9 @@ pub struct ProbeReport {
     pub run: String,
     /// The side that was exploited.
     pub against: Player,
+    /// The blue policy that played alone, if it was not the final mixture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blue: Option<String>,
     /// Seed of the exploiters.
     pub seed: u64,
     /// Their budget as a multiple of the solver's oracle.
@@ -136,7 +141,7 @@ fn expose(
     reporter: &mut dyn Reporter,
 ) -> Result<ProbeReport, Error> {
     let stage = Stage::set(run.manifest().scenario.clone(), settings.device)?;
-    let (reds, blues) = final_mixtures(&stage, &run)?;
+    let (reds, blues) = (final_reds(&stage, &run)?, asked(&stage, &run, settings.blue.as_deref())?);
     let (reds, blues) = (borrowed(&reds), borrowed(&blues));
     let population = population(&stage, &run)?;
     let steps = settings.exploiters * Contest::steps(&stage, settings);
@@ -162,6 +167,7 @@ fn expose(
     Ok(ProbeReport {
         run: stage.name.clone(),
         against: settings.against,
+        blue: settings.blue.clone(),
         seed: settings.seed,
         budget: settings.budget,
         value,
@@ -222,6 +228,8 @@ impl Contest<'_> {
             Player::Blue => ("red", &scenario.red.learning, scenario.probe.beta, self.blues),
             Player::Red => ("blue", &scenario.blue.learning, scenario.blue.learning.beta, self.reds),
         };
+        let of = self.settings.blue.iter().filter(|_| self.settings.against == Player::Blue);
+        let whose: String = of.map(|id| format!("{id}/")).collect();
         let learning = Learning {
             steps: multiple(base.steps, budget),
             learning_rate: base.learning_rate * rate,
@@ -231,7 +239,7 @@ impl Contest<'_> {
         players.begin(&format!("{role} exploiter {} of {}", k + 1, self.settings.exploiters));
         let (steps, learning_rate, beta) = (learning.steps, learning.learning_rate, learning.beta);
         let task = Assignment {
-            unit: format!("exploiter-{role}/{budget}x/{}/{}", self.settings.seed, k + 1),
+            unit: format!("exploiter-{role}/{whose}{budget}x/{}/{}", self.settings.seed, k + 1),
             learning,
             search_dialogues: multiple(scenario.red.search_dialogues, budget),
             opponents,

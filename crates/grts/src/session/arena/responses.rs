@@ -14,6 +14,7 @@ use crate::session::evaluation::{self, records_of};
 use crate::session::stage::defect;
 use crate::store::{EventRecord, Level, Purpose};
 use grts_game::Estimate;
+use grts_game::rules::Player;
 use grts_game::solver::Verdict;
 use grts_game::stream::StreamKey;
 use grts_lm::lora::Adapter;
@@ -137,7 +138,7 @@ impl<'a> Players<'a, '_> {
         diversity: Option<&Diversity<'_>>,
         contest: Option<&Contest<'_>>,
     ) -> Result<(Trained, Policy), Error> {
-        self.respond(task, self.stage.rules.team().seats(), || {
+        self.respond(task, Player::Red, || {
             let table = self.stage.table();
             let red = &self.stage.scenario.red;
             let training = Training { table: &table, learning: &task.learning, key: task.training };
@@ -184,9 +185,7 @@ impl<'a> Players<'a, '_> {
 
     /// The script as red's response: nothing is learnt, all else is as for a response that was trained.
     pub(super) fn scripted_red(&self, task: &Assignment<'_>) -> Result<(Trained, Policy), Error> {
-        self.respond(task, self.stage.rules.team().seats(), || {
-            self.measured_red(task, self.stage.script.clone(), TrainingLog::default())
-        })
+        self.respond(task, Player::Red, || self.measured_red(task, self.stage.script.clone(), TrainingLog::default()))
     }
 
     /// A response of red's with the dialogues that measure its return and its fluency.
@@ -213,7 +212,7 @@ impl<'a> Players<'a, '_> {
         start: Option<&Policy>,
     ) -> Result<(Trained, Policy), Error> {
         let memorable = (!practice.attacks.is_empty()).then_some(self.stage.scenario.red.fluency_floor);
-        self.respond(task, 1, || {
+        self.respond(task, Player::Blue, || {
             let teach =
                 |oracle: &BlueOracle<'_>, start: Option<&Adapter>| oracle.respond(practice, start, &mut self.step());
             self.measured_blue(task, self.feasible_blue(task, memorable, start, teach)?)
@@ -222,7 +221,7 @@ impl<'a> Players<'a, '_> {
 
     /// A blue that serves enough, and was attacked by nobody.
     pub(super) fn serving_blue(&self, task: &Assignment<'_>) -> Result<(Trained, Policy), Error> {
-        self.respond(task, 1, || {
+        self.respond(task, Player::Blue, || {
             let teach = |oracle: &BlueOracle<'_>, start: Option<&Adapter>| {
                 oracle.serve(start, Aim::Target, &mut |_| self.desk.borrow().check())
             };
@@ -246,15 +245,17 @@ impl<'a> Players<'a, '_> {
     fn respond(
         &self,
         task: &Assignment<'_>,
-        seats: usize,
+        learner: Player,
         train: impl FnOnce() -> Result<(Candidate, Vec<Episode>), Error>,
     ) -> Result<(Trained, Policy), Error> {
         let (trained, fresh) = unit(self.desk, &task.unit, || {
             let (Candidate { policy, log, rejected, admission, found, gates, cost }, episodes) = train()?;
-            let mut records = records_of(&episodes, task.purpose, task.iteration, &policy.id, "mixture");
-            if task.unit.contains("blue") {
-                records = records_of(&episodes, task.purpose, task.iteration, "mixture", &policy.id);
-            }
+            let opponents = if let [(only, _)] = task.opponents { only.id.as_str() } else { "mixture" };
+            let [red, blue] = match learner {
+                Player::Red => [policy.id.as_str(), opponents],
+                Player::Blue => [opponents, &policy.id],
+            };
+            let mut records = records_of(&episodes, task.purpose, task.iteration, red, blue);
             records.events.extend(rejected.iter().map(|r| warning(&policy.id, &format!("was rejected: {r}"))));
             let collapsed =
                 log.collapsed.iter().map(|why| format!("collapsed at {why}; its last good adapter is kept"));
@@ -267,6 +268,7 @@ impl<'a> Players<'a, '_> {
         if !fresh {
             self.desk.borrow_mut().skip(trained.log.search.len() + trained.log.returns.len());
         }
+        let seats = if learner == Player::Red { self.stage.rules.team().seats() } else { 1 };
         let policy = self.stage.policy(&self.desk.borrow().run, &trained.id, seats)?;
         Ok((trained, policy))
     }
