@@ -11,9 +11,13 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use std::sync::Arc;
 
-fn config() -> ModelConfig {
+const VOCAB: usize = 61;
+/// More entries than the head goes through at once, and no multiple of them.
+const LARGE_VOCAB: usize = 2311;
+
+fn config(vocab: usize) -> ModelConfig {
     serde_json::from_value(serde_json::json!({
-        "model_type": "llama", "vocab_size": 61, "hidden_size": 20, "intermediate_size": 36, "num_hidden_layers": 2,
+        "model_type": "llama", "vocab_size": vocab, "hidden_size": 20, "intermediate_size": 36, "num_hidden_layers": 2,
         "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6, "max_position_embeddings": 160,
         "rms_norm_eps": 1e-5, "rope_theta": 1000.0, "tie_word_embeddings": true, "hidden_act": "silu",
     }))
@@ -26,8 +30,12 @@ fn normal(rng: &mut ChaCha8Rng) -> f32 {
 }
 
 fn model(seed: u64) -> Arc<Model> {
+    model_of(VOCAB, seed)
+}
+
+fn model_of(vocab: usize, seed: u64) -> Arc<Model> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let config = config();
+    let config = config(vocab);
     let parameters = layout(&config)
         .into_iter()
         .map(|(name, shape)| {
@@ -52,7 +60,11 @@ fn adapter(model: &Arc<Model>, seed: u64, rank: usize) -> Arc<Adapter> {
 }
 
 fn text(rng: &mut ChaCha8Rng, n: usize) -> Sequence {
-    Sequence { tokens: (0..n).map(|_| rng.next_u32() % 61).collect(), scored: (1..n).collect() }
+    text_of(VOCAB, rng, n)
+}
+
+fn text_of(vocab: usize, rng: &mut ChaCha8Rng, n: usize) -> Sequence {
+    Sequence { tokens: (0..n).map(|_| rng.next_u32() % vocab as u32).collect(), scored: (1..n).collect() }
 }
 
 fn negative_log_likelihood(logprobs: &[f32]) -> Objective {
@@ -61,21 +73,23 @@ fn negative_log_likelihood(logprobs: &[f32]) -> Objective {
 
 #[test]
 fn both_paths_give_the_same_logprobs() {
-    let model = model(1);
-    let adapter = adapter(&model, 2, 3);
-    let mut rng = ChaCha8Rng::seed_from_u64(3);
-    let texts: Vec<Sequence> = [2, 7, 41, 64, 65, 150].map(|n| text(&mut rng, n)).to_vec();
-    let trainer = Trainer::adapter(model.clone(), &adapter, AdamWConfig::default());
-    let request: Vec<_> = texts.iter().map(|t| (t.tokens.as_slice(), Some(&adapter))).collect();
-    let decoded = model.logprobs(&request).unwrap();
-    trainer
-        .gradients(&texts, |i, logprobs| {
-            for (a, b) in logprobs.iter().zip(&decoded[i]) {
-                assert!((a - b).abs() < 2e-5, "{a} against {b}");
-            }
-            negative_log_likelihood(logprobs)
-        })
-        .unwrap();
+    for vocab in [VOCAB, LARGE_VOCAB] {
+        let model = model_of(vocab, 1);
+        let adapter = adapter(&model, 2, 3);
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        let texts: Vec<Sequence> = [2, 7, 41, 64, 65, 150].map(|n| text_of(vocab, &mut rng, n)).to_vec();
+        let trainer = Trainer::adapter(model.clone(), &adapter, AdamWConfig::default());
+        let request: Vec<_> = texts.iter().map(|t| (t.tokens.as_slice(), Some(&adapter))).collect();
+        let decoded = model.logprobs(&request).unwrap();
+        trainer
+            .gradients(&texts, |i, logprobs| {
+                for (a, b) in logprobs.iter().zip(&decoded[i]) {
+                    assert!((a - b).abs() < 2e-5, "{a} against {b}");
+                }
+                negative_log_likelihood(logprobs)
+            })
+            .unwrap();
+    }
 }
 
 fn check_gradients(trainer: &Trainer, value: impl Fn(&[Parameter]) -> f64, batch: &[Sequence]) {
@@ -100,19 +114,21 @@ fn check_gradients(trainer: &Trainer, value: impl Fn(&[Parameter]) -> f64, batch
 
 #[test]
 fn gradients_of_every_weight_match_finite_differences() {
-    let model = model(4);
-    let mut rng = ChaCha8Rng::seed_from_u64(5);
-    let batch = [text(&mut rng, 150), text(&mut rng, 5)];
-    let trainer = Trainer::full(model.clone(), AdamWConfig::default()).unwrap();
-    let value = |p: &[Parameter]| {
-        let moved = Arc::new(Model::from_parameters(model.config().clone(), p.to_vec()).unwrap());
-        Trainer::full(moved, AdamWConfig::default())
-            .unwrap()
-            .gradients(&batch, |_, l| negative_log_likelihood(l))
-            .unwrap()
-            .0
-    };
-    check_gradients(&trainer, value, &batch);
+    for vocab in [VOCAB, LARGE_VOCAB] {
+        let model = model_of(vocab, 4);
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        let batch = [text_of(vocab, &mut rng, 150), text_of(vocab, &mut rng, 5)];
+        let trainer = Trainer::full(model.clone(), AdamWConfig::default()).unwrap();
+        let value = |p: &[Parameter]| {
+            let moved = Arc::new(Model::from_parameters(model.config().clone(), p.to_vec()).unwrap());
+            Trainer::full(moved, AdamWConfig::default())
+                .unwrap()
+                .gradients(&batch, |_, l| negative_log_likelihood(l))
+                .unwrap()
+                .0
+        };
+        check_gradients(&trainer, value, &batch);
+    }
 }
 
 fn rows<'a>(contexts: &'a mut [Context], adapters: &'a [Option<Arc<Adapter>>]) -> Vec<Row<'a>> {

@@ -173,7 +173,11 @@ impl Encoder {
                 }
                 out.resize(queries.len(), 0.0);
                 let range = (0, span.len());
-                Seen { cache: &cache, head_dim, range, scale, softcap: None }.attend(&queries, &mut scores, &mut out);
+                Seen { cache: &cache, head_dim, range, scale, softcap: None, next: None }.attend(
+                    &queries,
+                    &mut scores,
+                    &mut out,
+                );
                 for (row, out) in span.clone().zip(out.chunks_exact(head_dim)) {
                     attended[row * d + head..][..head_dim].copy_from_slice(out);
                 }

@@ -432,6 +432,8 @@ impl<'a> Generation<'a> {
         let (mut caches, mut rngs, mut texts) = (Vec::new(), Vec::new(), Vec::new());
         for row in rows {
             let Context { caches: own, tokens, cached, .. } = &mut *row.context;
+            let longest = a.context.min(tokens.len() + config.max_tokens);
+            own.iter_mut().for_each(|cache| cache.reserve(longest, a.head_dim));
             caches.push(Shared::new(own));
             rngs.push(&mut row.rng);
             let adapter = row.adapter.map(|adapter| Arc::clone(adapter.packed(a)));

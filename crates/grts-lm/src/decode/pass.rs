@@ -5,7 +5,7 @@
 //! products, heads of its own in attention. A team of one simply runs through.
 
 use crate::architecture::{Architecture, Residual, Slot};
-use crate::kernels::{self, Angles, HeadCache, Input, Output, PANEL, Packed, Precision, Seen, bf16_pairs, multiply};
+use crate::kernels::{self, Angles, HeadCache, Input, Output, PANEL, Packed, Precision, Seen, multiply, round_row};
 use crate::lora::{PackedAdapter, PackedSlot};
 use crate::team::{Shared, Team};
 use crate::weights::{Layer, Model, Norm, NormAt};
@@ -106,7 +106,7 @@ pub(super) struct Buffers {
     attended: Vec<f32>,
     up: Vec<f32>,
     low: Vec<f32>,
-    pairs: Vec<u32>,
+    rounded: Vec<u32>,
     out: Vec<f32>,
     low_stride: usize,
 }
@@ -116,7 +116,9 @@ impl Buffers {
     pub(super) fn new(model: &Model, rows: usize, wanted: usize, out: usize, widest: usize) -> Self {
         let a = model.architecture();
         let floats = |width: usize| vec![0f32; rows * width];
-        let pairs = if model.precision() == Precision::Bf16 { a.d.max(a.q_dim()).max(a.ff).div_ceil(2) } else { 0 };
+        // As many words as the widest row has floats, and one more where that is odd.
+        let rounded =
+            if model.precision() == Precision::Bf16 { a.d.max(a.q_dim()).max(a.ff).next_multiple_of(2) } else { 0 };
         Self {
             x: floats(a.d),
             // Also holds the hidden states of wanted rows.
@@ -126,7 +128,7 @@ impl Buffers {
             attended: floats(a.q_dim()),
             up: floats(a.up_dim()),
             low: floats(widest),
-            pairs: vec![0; rows.max(wanted) * pairs],
+            rounded: vec![0; rows.max(wanted) * rounded],
             out: vec![0f32; wanted * out],
             low_stride: widest,
         }
@@ -141,7 +143,7 @@ impl Buffers {
             attended: Shared::new(&mut self.attended),
             up: Shared::new(&mut self.up),
             low: Shared::new(&mut self.low),
-            pairs: Shared::new(&mut self.pairs),
+            rounded: Shared::new(&mut self.rounded),
             out: Shared::new(&mut self.out),
             low_stride: self.low_stride,
         }
@@ -157,7 +159,7 @@ pub(super) struct Board<'a> {
     attended: Shared<'a, f32>,
     up: Shared<'a, f32>,
     low: Shared<'a, f32>,
-    pairs: Shared<'a, u32>,
+    rounded: Shared<'a, u32>,
     pub(super) out: Shared<'a, f32>,
     low_stride: usize,
 }
@@ -341,21 +343,21 @@ impl Pass<'_> {
         team.sync();
     }
 
-    /// Own rows of `from` as bf16 pairs, where the weights want them.
+    /// Own rows of `from` rounded, where the weights want them so.
     fn round(&self, rows: Range<usize>, from: &Shared<'_, f32>, stride: usize, weight: &Packed) {
         if weight.precision() == Precision::F32 {
             return;
         }
-        let steps = weight.steps();
+        let words = weight.row_words();
         for row in rows {
             // SAFETY: own rows.
-            let (x, pairs) = unsafe {
+            let (x, to) = unsafe {
                 (
                     from.read(row * stride..row * stride + weight.input()),
-                    self.board.pairs.write(row * steps..(row + 1) * steps),
+                    self.board.rounded.write(row * words..(row + 1) * words),
                 )
             };
-            bf16_pairs(x, pairs);
+            round_row(x, to);
         }
     }
 
@@ -400,8 +402,8 @@ impl Pass<'_> {
             match weight.precision() {
                 Precision::F32 => Input::floats(from.read(rows.start * stride..rows.end * stride), stride, rows.len()),
                 Precision::Bf16 => {
-                    let steps = weight.steps();
-                    Input::pairs(self.board.pairs.read(rows.start * steps..rows.end * steps), steps, rows.len())
+                    let words = weight.row_words();
+                    Input::rounded(self.board.rounded.read(rows.start * words..rows.end * words), words, rows.len())
                 }
             }
         }
@@ -420,11 +422,18 @@ impl Pass<'_> {
         let group = a.heads / a.kv_heads;
         let angles = a.rope_of[n].map(|i| &plan.angles[i]);
         let (mut scores, mut buffer) = (Vec::new(), vec![0f32; dh]);
-        for item in team.share(plan.spans.len() * a.kv_heads) {
-            let (span, head) = (&plan.spans[item / a.kv_heads], item % a.kv_heads);
+        let items = team.share(plan.spans.len() * a.kv_heads);
+        for item in items.clone() {
+            let place = |item: usize| (&plan.spans[item / a.kv_heads], n * a.kv_heads + item % a.kv_heads);
+            let (span, at) = place(item);
+            let head = item % a.kv_heads;
             // SAFETY: own text and head, of which all that follows is.
-            let cache =
-                unsafe { &mut self.caches[span.text].write(n * a.kv_heads + head..n * a.kv_heads + head + 1)[0] };
+            let cache = unsafe { &mut self.caches[span.text].write(at..at + 1)[0] };
+            let next = (item + 1 < items.end).then(|| {
+                let (span, at) = place(item + 1);
+                // SAFETY: own as well, and another one.
+                unsafe { &self.caches[span.text].read(at..at + 1)[0] }
+            });
             for row in span.rows.clone() {
                 let position = plan.positions[row];
                 let at = row * width;
@@ -454,7 +463,8 @@ impl Pass<'_> {
                 }
                 let range = (a.first_seen(n, position), position + 1);
                 let (scale, softcap) = (a.attention_scale, a.attention_softcap);
-                Seen { cache, head_dim: dh, range, scale, softcap }.attend(q, &mut scores, out);
+                let next = next.filter(|_| row + 1 == span.rows.end);
+                Seen { cache, head_dim: dh, range, scale, softcap, next }.attend(q, &mut scores, out);
             }
         }
     }

@@ -1,9 +1,11 @@
 //! Attention of a few queries over one head's cache: scores, softmax, weighted values, without a score matrix.
 //!
 //! Keys lie in blocks of 16 positions, `(head_dim, 16)` each, so that 16 scores are one chain of multiply-adds without a
-//! horizontal sum; values lie `(positions, width)` with `width` a multiple of 16.
+//! horizontal sum; values lie `(positions, width)` with `width` a multiple of 16. With many texts no cache of the processor holds
+//! them all, and each head's are too short for it to guess what comes next: while scores are made the values are
+//! asked for, and while values are weighed the keys of the next head.
 
-use super::lanes::{Isa, Lanes, Plain};
+use super::lanes::{Isa, Lanes, Plain, fetch};
 
 /// Positions in a block of keys.
 const BLOCK: usize = 16;
@@ -24,6 +26,13 @@ impl HeadCache {
         self.keys.clear();
         self.values.clear();
         self.len = 0;
+    }
+
+    /// Makes room for `positions` in all.
+    pub(crate) fn reserve(&mut self, positions: usize, head_dim: usize) {
+        let (keys, values) = (positions.next_multiple_of(BLOCK) * head_dim, positions * width(head_dim));
+        self.keys.reserve(keys.saturating_sub(self.keys.len()));
+        self.values.reserve(values.saturating_sub(self.values.len()));
     }
 
     /// Appends one position.
@@ -57,6 +66,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) scale: f32,
     /// `c · tanh(score / c)` when given.
     pub(crate) softcap: Option<f32>,
+    /// The cache that is read next, if any: its keys are fetched while values are weighed.
+    pub(crate) next: Option<&'a HeadCache>,
 }
 
 impl Seen<'_> {
@@ -101,18 +112,19 @@ unsafe fn run<V: Lanes>(seen: &Seen<'_>, queries: &[f32], scores: &mut Vec<f32>,
         let mut block = 0;
         while block < blocks {
             let (k, s) = (keys.add(block * dh * BLOCK), scores.as_mut_ptr().add(block * BLOCK));
+            let v = seen.cache.values.as_ptr().wrapping_add((first + block) * width(dh) * BLOCK);
             let left = blocks - block;
             block += match (count, left) {
-                (1, 4..) => score::<V, 1, 4>(k, queries.as_ptr(), dh, s, stride),
-                (1, 3) => score::<V, 1, 3>(k, queries.as_ptr(), dh, s, stride),
-                (1, 2) => score::<V, 1, 2>(k, queries.as_ptr(), dh, s, stride),
-                (1, _) => score::<V, 1, 1>(k, queries.as_ptr(), dh, s, stride),
-                (2, 2..) => score::<V, 2, 2>(k, queries.as_ptr(), dh, s, stride),
-                (2, _) => score::<V, 2, 1>(k, queries.as_ptr(), dh, s, stride),
-                (3, 2..) => score::<V, 3, 2>(k, queries.as_ptr(), dh, s, stride),
-                (3, _) => score::<V, 3, 1>(k, queries.as_ptr(), dh, s, stride),
-                (_, 2..) => score::<V, 4, 2>(k, queries.as_ptr(), dh, s, stride),
-                _ => score::<V, 4, 1>(k, queries.as_ptr(), dh, s, stride),
+                (1, 4..) => score::<V, 1, 4>(k, queries.as_ptr(), dh, s, stride, v),
+                (1, 3) => score::<V, 1, 3>(k, queries.as_ptr(), dh, s, stride, v),
+                (1, 2) => score::<V, 1, 2>(k, queries.as_ptr(), dh, s, stride, v),
+                (1, _) => score::<V, 1, 1>(k, queries.as_ptr(), dh, s, stride, v),
+                (2, 2..) => score::<V, 2, 2>(k, queries.as_ptr(), dh, s, stride, v),
+                (2, _) => score::<V, 2, 1>(k, queries.as_ptr(), dh, s, stride, v),
+                (3, 2..) => score::<V, 3, 2>(k, queries.as_ptr(), dh, s, stride, v),
+                (3, _) => score::<V, 3, 1>(k, queries.as_ptr(), dh, s, stride, v),
+                (_, 2..) => score::<V, 4, 2>(k, queries.as_ptr(), dh, s, stride, v),
+                _ => score::<V, 4, 1>(k, queries.as_ptr(), dh, s, stride, v),
             };
         }
     }
@@ -131,11 +143,12 @@ unsafe fn run<V: Lanes>(seen: &Seen<'_>, queries: &[f32], scores: &mut Vec<f32>,
         let values = seen.cache.values.as_ptr().add(from * width(dh));
         let s = scores.as_ptr().add(skipped);
         let lengths = (to - from, stride, dh);
+        let coming = seen.next.map(|cache| cache.keys.as_ptr());
         match count {
-            1 => weigh::<V, 1, 2>(values, s, lengths, out),
-            2 => weigh::<V, 2, 2>(values, s, lengths, out),
-            3 => weigh::<V, 3, 1>(values, s, lengths, out),
-            _ => weigh::<V, 4, 1>(values, s, lengths, out),
+            1 => weigh::<V, 1, 2>(values, s, lengths, out, coming),
+            2 => weigh::<V, 2, 2>(values, s, lengths, out, coming),
+            3 => weigh::<V, 3, 1>(values, s, lengths, out, coming),
+            _ => weigh::<V, 4, 1>(values, s, lengths, out, coming),
         }
     }
     for (out, factor) in out.chunks_exact_mut(dh).zip(&factors[..count]) {
@@ -143,7 +156,7 @@ unsafe fn run<V: Lanes>(seen: &Seen<'_>, queries: &[f32], scores: &mut Vec<f32>,
     }
 }
 
-/// Scores of G queries over N blocks of keys.
+/// Scores of G queries over N blocks of keys; the `values` of the same positions are fetched.
 #[inline(always)]
 unsafe fn score<V: Lanes, const G: usize, const N: usize>(
     keys: *const f32,
@@ -151,6 +164,7 @@ unsafe fn score<V: Lanes, const G: usize, const N: usize>(
     dh: usize,
     scores: *mut f32,
     stride: usize,
+    values: *const f32,
 ) -> usize {
     let parts = BLOCK / V::WIDTH;
     // SAFETY: the caller promises N blocks, G queries and G rows of scores.
@@ -158,6 +172,9 @@ unsafe fn score<V: Lanes, const G: usize, const N: usize>(
         for part in 0..parts {
             let mut sums = [[V::splat(0.0); N]; G];
             for d in 0..dh {
+                if part == 0 {
+                    (0..N).for_each(|n| fetch(values.wrapping_add((n * dh + d) * BLOCK)));
+                }
                 let k: [V; N] = std::array::from_fn(|n| V::load(keys.add((n * dh + d) * BLOCK + part * V::WIDTH)));
                 for (g, row) in sums.iter_mut().enumerate() {
                     let q = V::splat(*queries.add(g * dh + d));
@@ -178,24 +195,27 @@ unsafe fn score<V: Lanes, const G: usize, const N: usize>(
 
 /// Sum of values weighted by the scores of G queries, every P-th position in a chain of its own: one multiply-add waits for the
 /// last of its chain, and few queries have few chains. One query alone goes through more dimensions at once for the same reason.
+/// Keys that are `coming` are fetched, a position's worth with each.
 #[inline(always)]
 unsafe fn weigh<V: Lanes, const G: usize, const P: usize>(
     values: *const f32,
     scores: *const f32,
     lengths: (usize, usize, usize),
     out: &mut [f32],
+    coming: Option<*const f32>,
 ) {
     let dh = lengths.2;
     let mut first = 0;
     while first < dh {
+        let coming = coming.filter(|_| first == 0);
         // SAFETY: the caller's promise; rows of values are `width(dh)` wide, a multiple of every vector.
         unsafe {
             first += if G == 1 && first + 3 * V::WIDTH < dh {
-                weigh_columns::<V, G, P, 4>(values, scores, lengths, first, out)
+                weigh_columns::<V, G, P, 4>(values, scores, lengths, first, out, coming)
             } else if first + V::WIDTH < dh {
-                weigh_columns::<V, G, P, 2>(values, scores, lengths, first, out)
+                weigh_columns::<V, G, P, 2>(values, scores, lengths, first, out, coming)
             } else {
-                weigh_columns::<V, G, P, 1>(values, scores, lengths, first, out)
+                weigh_columns::<V, G, P, 1>(values, scores, lengths, first, out, coming)
             };
         }
     }
@@ -209,12 +229,16 @@ unsafe fn weigh_columns<V: Lanes, const G: usize, const P: usize, const N: usize
     (positions, stride, dh): (usize, usize, usize),
     first: usize,
     out: &mut [f32],
+    coming: Option<*const f32>,
 ) -> usize {
     // SAFETY: the processor has the lanes, here and below.
     let mut sums = unsafe { [[[V::splat(0.0); N]; P]; G] };
     let mut add = |t: usize, chain: usize| {
         // SAFETY: the caller promises `positions` rows of values and G rows of scores.
         unsafe {
+            if let Some(keys) = coming {
+                (0..dh).step_by(BLOCK).for_each(|d| fetch(keys.wrapping_add(t * dh + d)));
+            }
             let at = values.add(t * width(dh) + first);
             let v: [V; N] = std::array::from_fn(|n| V::load(at.add(n * V::WIDTH)));
             for (g, chains) in sums.iter_mut().enumerate() {
@@ -290,7 +314,7 @@ mod tests {
             }
             let q = noise(g * dh, 3);
             let mut out = vec![0f32; g * dh];
-            let seen = Seen { cache: &cache, head_dim: dh, range: (from, positions), scale: 0.7, softcap };
+            let seen = Seen { cache: &cache, head_dim: dh, range: (from, positions), scale: 0.7, softcap, next: None };
             seen.attend(&q, &mut Vec::new(), &mut out);
             for (query, got) in q.chunks(dh).zip(out.chunks(dh)) {
                 let dot = |t: usize| -> f64 { (0..dh).map(|d| f64::from(query[d]) * f64::from(k[t * dh + d])).sum() };

@@ -4,7 +4,8 @@
 //! threads at once: how fast memory is read, by summing a buffer that no cache holds, and how fast packed products run
 //! on operands that stay in cache. The best of a few rounds counts, since whatever else runs only slows a round down.
 
-use super::packed::{Input, Output, Packed, Precision, bf16_pairs, multiply};
+use super::packed::{Input, Output, Packed, Precision, multiply, round_row};
+use super::pages::in_large_pages;
 use rayon::prelude::{IntoParallelRefIterator, ParallelIterator, ParallelSlice};
 use std::time::Instant;
 
@@ -63,7 +64,8 @@ fn fastest(mut round: impl FnMut()) -> f64 {
 }
 
 fn bandwidth() -> f64 {
-    let buffer = vec![1.0f32; BUFFER];
+    let mut buffer = in_large_pages(BUFFER);
+    buffer.resize(BUFFER, 1.0f32);
     let piece = BUFFER.div_ceil(rayon::current_num_threads());
     let round = || {
         let sum: f32 = buffer.par_chunks(piece).map(sum).sum();
@@ -94,11 +96,11 @@ fn flops(precision: Precision, threads: usize) -> f64 {
 
 fn products(w: &Packed) {
     let x = vec![0.25f32; ROWS * WIDTH];
-    let mut pairs = vec![0; x.len() / 2];
-    bf16_pairs(&x, &mut pairs);
+    let mut words = vec![0; ROWS * w.row_words()];
+    words.chunks_exact_mut(w.row_words()).zip(x.chunks_exact(WIDTH)).for_each(|(words, x)| round_row(x, words));
     let input = match w.precision() {
         Precision::F32 => Input::floats(&x, WIDTH, ROWS),
-        Precision::Bf16 => Input::pairs(&pairs, w.steps(), ROWS),
+        Precision::Bf16 => Input::rounded(&words, w.row_words(), ROWS),
     };
     let mut out = vec![0f32; ROWS * WIDTH];
     for _ in 0..PRODUCTS {

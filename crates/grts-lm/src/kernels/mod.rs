@@ -1,7 +1,7 @@
 //! Plain `f32` kernels on slices, shared by the training ops and the decode path.
 //!
 //! `unsafe` of this crate lives below this folder and in [`crate::team`]: vector instructions, one call into the `gemm`
-//! library behind length checks, and matrices that threads write together. Each function runs on the calling thread; parallelism is by shards of the batch, one level up, so that the
+//! library behind length checks, advice to the system about pages, and matrices that threads write together. Each function runs on the calling thread; parallelism is by shards of the batch, one level up, so that the
 //! number of threads never changes a result. Reductions keep 16 partial sums, in a fixed order, which lets the
 //! compiler use whatever vector width the machine has without being allowed to reassociate.
 
@@ -9,11 +9,12 @@ mod attention;
 mod lanes;
 pub mod limits;
 mod packed;
+mod pages;
 mod rope;
 
 pub(crate) use attention::{HeadCache, Seen};
 pub use packed::Precision;
-pub(crate) use packed::{Input, Output, PANEL, Packed, bf16_pairs, multiply};
+pub(crate) use packed::{Input, Output, PANEL, Packed, multiply, round_row};
 pub(crate) use rope::{Angles, Rope};
 
 use crate::architecture::Activation;
@@ -336,6 +337,12 @@ pub(crate) fn exp_shifted(x: &mut [f32]) -> (f32, f32) {
         rest.iter().for_each(|v| sum += *v);
     }
     (max, sum)
+}
+
+/// Replaces `x` by `factor` · e^(x − shift).
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
+pub(crate) fn scaled_exp(x: &mut [f32], shift: f32, factor: f32) {
+    x.iter_mut().for_each(|v| *v = factor * exp(*v - shift));
 }
 
 /// Softmax of one row in place; returns log Σ e^x.

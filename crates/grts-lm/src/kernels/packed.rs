@@ -2,8 +2,8 @@
 //!
 //! `gemm` packs its operands on every call and is poor at 1 to 32 rows, which is what decoding is made of. Here the
 //! weights lie ready: *panels* of [`PANEL`] output features, each panel `(in, PANEL)`, so a kernel streams through memory
-//! once. Storage is `f32`, or pairs of bf16 for the dot-product instruction (the inputs are then rounded to bf16 as well,
-//! sums stay `f32`).
+//! once. Storage is `f32`, or pairs of bf16 (the inputs are then rounded to bf16 as well, sums stay `f32`): for the dot-product
+//! instruction, or to be widened in registers.
 //!
 //! Each output is one chain of multiply-adds over the inputs in order, whatever the number of rows, threads or lanes: what
 //! a row gets does not depend on what else is computed with it.
@@ -11,6 +11,7 @@
 mod tiles;
 
 use super::lanes::Isa;
+use super::pages::in_large_pages;
 use multiversion::multiversion;
 use std::ops::Range;
 use tiles::Job;
@@ -59,7 +60,9 @@ impl Packed {
     /// Packs rows given one at a time, `row(i)` being output feature i.
     pub(crate) fn new<'a>(out: usize, input: usize, precision: Precision, row: impl Fn(usize) -> &'a [f32]) -> Self {
         let mut packed = Self { out, input, precision, lines: Vec::new() };
-        packed.lines = vec![Line([0; 16]); packed.panels() * packed.steps() * PANEL / LINE];
+        let count = packed.panels() * packed.steps() * PANEL / LINE;
+        packed.lines = in_large_pages(count);
+        packed.lines.resize(count, Line([0; LINE]));
         for o in 0..out {
             for (k, x) in row(o)[..input].iter().enumerate() {
                 match precision {
@@ -100,6 +103,18 @@ impl Packed {
         match self.precision {
             Precision::F32 => self.input,
             Precision::Bf16 => self.input.div_ceil(2),
+        }
+    }
+
+    /// Words of one row of inputs, rounded where the weights are: see [`round_row`].
+    pub(crate) fn row_words(&self) -> usize {
+        self.row_words_for(Isa::detect())
+    }
+
+    fn row_words_for(&self, isa: Isa) -> usize {
+        match self.precision {
+            Precision::F32 => self.input,
+            Precision::Bf16 => rounded_words(isa, self.input),
         }
     }
 
@@ -144,38 +159,77 @@ impl Packed {
 impl Packed {
     /// `out (rows, out) = x (rows, in) · Wᵀ`, on this thread; `x` is rounded where the weights are bf16.
     pub(crate) fn forward(&self, x: &[f32], rows: usize, out: &mut [f32]) {
-        self.product(x, rows, out, false);
+        self.product(x, rows, 0..self.out, out, false);
     }
 
     /// The same, added to what `out` holds.
     pub(crate) fn add_forward(&self, x: &[f32], rows: usize, out: &mut [f32]) {
-        self.product(x, rows, out, true);
+        self.product(x, rows, 0..self.out, out, true);
     }
 
-    fn product(&self, x: &[f32], rows: usize, out: &mut [f32], accumulate: bool) {
-        assert!(out.len() >= rows * self.out, "output of {} values for {rows}x{}", out.len(), self.out);
-        let pairs = self.round(x, rows, self.input);
-        let x = self.as_input(x, &pairs, rows, self.input);
-        // SAFETY: the output is a unique borrow of enough rows.
-        unsafe { multiply(self, x, Output::new(out, self.out), 0..self.panels(), accumulate) };
+    /// The same of some output features, whole panels of them: `out (rows, features)`.
+    pub(crate) fn forward_part(&self, x: &[f32], rows: usize, features: Range<usize>, out: &mut [f32]) {
+        self.product(x, rows, features, out, false);
+    }
+
+    fn product(&self, x: &[f32], rows: usize, features: Range<usize>, out: &mut [f32], accumulate: bool) {
+        let width = features.len();
+        self.check_whole(&features);
+        assert!(out.len() >= rows * width, "output of {} values for {rows}x{width}", out.len());
+        let words = self.round(Isa::detect(), x, rows, self.input);
+        let x = match self.precision {
+            Precision::F32 => Input::floats(x, self.input, rows),
+            Precision::Bf16 => Input::rounded(&words, self.row_words(), rows),
+        };
+        // Columns are counted from the first panel of all, the output from the first that is wanted.
+        let from = out.as_mut_ptr().wrapping_sub(features.start);
+        let panels = features.start / PANEL..features.end.div_ceil(PANEL);
+        // SAFETY: the output is a unique borrow of enough rows; only columns of the panels are touched.
+        unsafe { multiply(self, x, Output::from_raw(from, width, rows), panels, accumulate) };
+    }
+
+    fn check_whole(&self, features: &Range<usize>) {
+        let whole = features.end.is_multiple_of(PANEL) || features.end == self.out;
+        assert!(
+            features.start.is_multiple_of(PANEL) && whole && features.end <= self.out,
+            "{features:?} of {}",
+            self.out
+        );
     }
 
     /// The transposed product, `out (rows, in) = g (rows, out) · W`, on this thread. Panels are turned around piece by piece:
     /// a second copy of the weights would cost more than it saves once there are a hundred rows.
     pub(crate) fn backward(&self, g: &[f32], rows: usize, out: &mut [f32]) {
+        self.transposed(g, rows, 0..self.out, out, false);
+    }
+
+    /// The same for the gradient of some output features, `g (rows, features)`, whole panels of them; added to what `out` holds.
+    pub(crate) fn add_backward_part(&self, g: &[f32], rows: usize, features: Range<usize>, out: &mut [f32]) {
+        self.transposed(g, rows, features, out, true);
+    }
+
+    fn transposed(&self, g: &[f32], rows: usize, features: Range<usize>, out: &mut [f32], accumulate: bool) {
+        let width = features.len();
+        self.check_whole(&features);
         assert!(out.len() >= rows * self.input, "output of {} values for {rows}x{}", out.len(), self.input);
-        let pairs = self.round(g, rows, self.out);
+        let isa = Isa::detect();
+        let words = self.round(isa, g, rows, width);
         let mut turned = Self { out: PANEL, input: 0, precision: self.precision, lines: Vec::new() };
         // Outputs outermost: their chunk of `g` stays in cache while the inputs pass by.
-        for o in (0..self.out).step_by(CHUNK) {
+        for o in (0..width).step_by(CHUNK) {
             for k in (0..self.input).step_by(PANEL) {
-                self.turn(o..self.out.min(o + CHUNK), k..self.input.min(k + PANEL), &mut turned);
+                let os = features.start + o..features.end.min(features.start + o + CHUNK);
+                self.turn(os, k..self.input.min(k + PANEL), &mut turned);
                 let x = match self.precision {
-                    Precision::F32 => Input::strided(&g[o..], self.out, rows),
-                    Precision::Bf16 => Input::strided_pairs(&pairs[o / 2..], self.out.div_ceil(2), rows),
+                    Precision::F32 => Input::strided(&g[o..], width, rows),
+                    Precision::Bf16 => {
+                        Input::strided_words(&words[rounded_words(isa, o)..], rounded_words(isa, width), rows)
+                    }
                 };
                 // SAFETY: the output is a unique borrow; only the columns of `turned` are touched.
-                unsafe { multiply(&turned, x, Output::new(out, self.input).at_column(k), 0..1, o > 0) };
+                unsafe {
+                    multiply(&turned, x, Output::new(out, self.input).at_column(k), 0..1, accumulate || o > 0);
+                }
             }
         }
     }
@@ -200,24 +254,17 @@ impl Packed {
         }
     }
 
-    /// Rows of `width` as bf16 pairs, where the weights are bf16.
-    fn round(&self, x: &[f32], rows: usize, width: usize) -> Vec<u32> {
+    /// Rows of `width` rounded, where the weights are bf16.
+    fn round(&self, isa: Isa, x: &[f32], rows: usize, width: usize) -> Vec<u32> {
         match self.precision {
             Precision::F32 => Vec::new(),
             Precision::Bf16 => {
-                let steps = width.div_ceil(2);
-                let mut pairs = vec![0; rows * steps];
-                let rows = pairs.chunks_exact_mut(steps.max(1)).zip(x.chunks_exact(width.max(1)));
-                rows.for_each(|(pairs, x)| bf16_pairs(x, pairs));
-                pairs
+                let each = rounded_words(isa, width);
+                let mut words = vec![0; rows * each];
+                let rows = words.chunks_exact_mut(each.max(1)).zip(x.chunks_exact(width.max(1)));
+                rows.for_each(|(words, x)| round_row_for(isa, x, words));
+                words
             }
-        }
-    }
-
-    fn as_input(&self, x: &[f32], pairs: &[u32], rows: usize, width: usize) -> Input {
-        match self.precision {
-            Precision::F32 => Input::floats(x, width, rows),
-            Precision::Bf16 => Input::pairs(pairs, width.div_ceil(2), rows),
         }
     }
 }
@@ -247,16 +294,41 @@ fn turn_block(isa: Isa, precision: Precision, panel: &[u32], block: &mut [u32]) 
     }
 }
 
-/// One row as pairs, the last one filled with 0.
-#[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
-pub(crate) fn bf16_pairs(row: &[f32], pairs: &mut [u32]) {
-    let whole = row.chunks_exact(2);
-    let last = whole.remainder().iter().map(|x| bf16_bits(*x));
-    let words = whole.map(|x| bf16_bits(x[0]) | bf16_bits(x[1]) << 16);
-    pairs.iter_mut().zip(words.chain(last)).for_each(|(pair, word)| *pair = word);
+/// Words of a row of `width` inputs for bf16 weights.
+fn rounded_words(isa: Isa, width: usize) -> usize {
+    width.div_ceil(2) * isa.words_of_a_pair()
 }
 
-/// Rows of inputs: `f32`, or pairs of bf16 in one word.
+/// Rounds one row of inputs for bf16 weights, the last pair filled with 0.
+pub(crate) fn round_row(row: &[f32], words: &mut [u32]) {
+    round_row_for(Isa::detect(), row, words);
+}
+
+fn round_row_for(isa: Isa, row: &[f32], words: &mut [u32]) {
+    match isa.words_of_a_pair() {
+        1 => bf16_pairs(row, words),
+        _ => bf16_floats(row, words),
+    }
+}
+
+/// Two in a word.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
+fn bf16_pairs(row: &[f32], words: &mut [u32]) {
+    let whole = row.chunks_exact(2);
+    let last = whole.remainder().iter().map(|x| bf16_bits(*x));
+    let pairs = whole.map(|x| bf16_bits(x[0]) | bf16_bits(x[1]) << 16);
+    words.iter_mut().zip(pairs.chain(last)).for_each(|(word, pair)| *word = pair);
+}
+
+/// As floats.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
+fn bf16_floats(row: &[f32], words: &mut [u32]) {
+    let (whole, last) = words.split_at_mut(row.len());
+    whole.iter_mut().zip(row).for_each(|(word, x)| *word = bf16_bits(*x) << 16);
+    last.fill(0);
+}
+
+/// Rows of inputs: `f32`, or rounded as [`round_row`] does.
 #[derive(Clone, Copy)]
 pub(crate) struct Input {
     at: *const u32,
@@ -277,14 +349,14 @@ impl Input {
         Self { at: x.as_ptr().cast(), stride, rows }
     }
 
-    /// The same of pairs.
-    pub(crate) fn strided_pairs(x: &[u32], stride: usize, rows: usize) -> Self {
+    /// The same of what was rounded.
+    fn strided_words(x: &[u32], stride: usize, rows: usize) -> Self {
         assert!(x.len() + stride > rows * stride, "inputs are shorter than their rows");
         Self { at: x.as_ptr(), stride, rows }
     }
 
-    /// `rows` rows of `stride` pairs.
-    pub(crate) fn pairs(x: &[u32], stride: usize, rows: usize) -> Self {
+    /// `rows` rows of `stride` words that were rounded.
+    pub(crate) fn rounded(x: &[u32], stride: usize, rows: usize) -> Self {
         assert!(x.len() >= rows * stride, "inputs are shorter than their rows");
         Self { at: x.as_ptr(), stride, rows }
     }
@@ -342,7 +414,8 @@ pub(crate) unsafe fn multiply_with(
     accumulate: bool,
 ) {
     assert!(panels.end <= w.panels(), "panel {} of {}", panels.end, w.panels());
-    assert!(x.stride >= w.steps() || x.rows < 2, "rows of {} for {} steps", x.stride, w.steps());
+    let words = w.row_words_for(isa);
+    assert!(x.stride >= words || x.rows < 2, "rows of {} for {words} words", x.stride);
     assert!(out.rows >= x.rows, "{} rows of output for {} of input", out.rows, x.rows);
     if x.rows == 0 || panels.is_empty() {
         return;

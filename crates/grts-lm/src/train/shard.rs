@@ -72,8 +72,9 @@ impl Shard<'_> {
         let d = self.model.architecture().d;
         let scored: Vec<f32> = self.packed.rows.iter().flat_map(|&r| &x[r * d..(r + 1) * d]).copied().collect();
         let normed = normalise_rows(self.model, &self.model.norm, &scored);
-        let (loss, derivatives) = objective(&head.logprobs(&normed));
-        let g = head.backward(&normed, &derivatives, self.adapter.is_none().then(|| gradients.head()));
+        let scores = head.scores(&normed);
+        let (loss, derivatives) = objective(&scores.logprobs);
+        let g = head.backward(&normed, &scores, &derivatives, self.adapter.is_none().then(|| gradients.head()));
         let mut dx = vec![0f32; x.len()];
         let mut scratch = Scratch::new(d);
         let mut trained = self.adapter.is_none().then(|| gradients.last_norm());

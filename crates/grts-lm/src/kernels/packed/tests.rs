@@ -28,10 +28,10 @@ fn rounded(x: &[f32], precision: Precision) -> Vec<f64> {
 
 fn product(isa: Isa, packed: &Packed, x: &[f32], rows: usize, start: Option<&[f32]>) -> Vec<f32> {
     let mut out = start.map_or_else(|| vec![f32::NAN; rows * packed.out()], <[f32]>::to_vec);
-    let pairs = packed.round(x, rows, packed.input());
+    let words = packed.round(isa, x, rows, packed.input());
     let input = match packed.precision() {
         Precision::F32 => Input::floats(x, packed.input(), rows),
-        Precision::Bf16 => Input::pairs(&pairs, packed.steps(), rows),
+        Precision::Bf16 => Input::rounded(&words, packed.row_words_for(isa), rows),
     };
     let to = Output::new(&mut out, packed.out());
     // SAFETY: one thread, and `isa` is one that this processor has.
@@ -161,6 +161,32 @@ fn the_transposed_product_agrees_with_double_precision() {
                 let want: f64 = (0..out).map(|o| gs[r * out + o] * ws[o * input + k]).sum();
                 let off = (f64::from(*got) - want).abs();
                 assert!(off < 2e-5 * (out as f64).sqrt(), "{precision:?} {rows}x{input}x{out}: {off}");
+            }
+        }
+    }
+}
+
+#[test]
+fn parts_of_the_outputs_are_those_of_all() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        for (rows, input, out) in SIZES {
+            let (x, g, w) = (noise(rows * input, 11), noise(rows * out, 12), noise(out * input, 13));
+            let packed = Packed::new(out, input, precision, |o| &w[o * input..(o + 1) * input]);
+            let (mut all, mut sum, mut whole) =
+                (vec![0f32; rows * out], vec![0f32; rows * input], vec![0f32; rows * input]);
+            packed.forward(&x, rows, &mut all);
+            packed.backward(&g, rows, &mut whole);
+            for first in (0..out).step_by(2 * PANEL) {
+                let part = first..out.min(first + 2 * PANEL);
+                let mut got = vec![f32::NAN; rows * part.len()];
+                packed.forward_part(&x, rows, part.clone(), &mut got);
+                let own = |row: &[f32]| row[part.clone()].to_vec();
+                assert_eq!(got, all.chunks_exact(out).flat_map(own).collect::<Vec<_>>(), "{precision:?}, {part:?}");
+                let g: Vec<f32> = g.chunks_exact(out).flat_map(own).collect();
+                packed.add_backward_part(&g, rows, part, &mut sum);
+            }
+            for (a, b) in sum.iter().zip(&whole) {
+                assert!((a - b).abs() < 2e-5 * (out as f32).sqrt(), "{precision:?} {rows}x{input}x{out}: {a} and {b}");
             }
         }
     }

@@ -3,7 +3,7 @@
 //! A kernel is written once, generic over the instructions of a [`Step`], and compiled inside a function that turns them on.
 
 use super::{CHUNK, Input, LINE, Output, PANEL, Packed, Precision};
-use crate::kernels::lanes::{Isa, Lanes, Plain};
+use crate::kernels::lanes::{Isa, Lanes, Plain, fetch};
 use std::ops::Range;
 
 /// Steps between the words that are fetched from memory and those that are used, where a panel is read for the first time.
@@ -41,8 +41,9 @@ pub(super) unsafe fn multiply(isa: Isa, job: &Job<'_>) {
     }
 }
 
-/// One step of a reduction: a word of the input against `WIDTH` words of a panel.
+/// One step of a reduction: `WORDS` words of the input against `WIDTH` words of a panel.
 trait Step {
+    const WORDS: usize;
     type V: Lanes;
     type Left: Copy;
     type Right: Copy;
@@ -54,6 +55,7 @@ trait Step {
 struct Floats<V>(std::marker::PhantomData<V>);
 
 impl<V: Lanes> Step for Floats<V> {
+    const WORDS: usize = 1;
     type V = V;
     type Left = V;
     type Right = V;
@@ -77,18 +79,19 @@ impl<V: Lanes> Step for Floats<V> {
     }
 }
 
-/// bf16 without its instruction: two fused products, the even member first.
+/// bf16 without its instruction: weights are widened, inputs lie there as floats; two fused products, the even member first.
 struct Pairs<V>(std::marker::PhantomData<V>);
 
 impl<V: Lanes> Step for Pairs<V> {
+    const WORDS: usize = 2;
     type V = V;
     type Left = (V, V);
     type Right = (V, V);
 
     #[inline(always)]
     unsafe fn left(at: *const u32) -> (V, V) {
-        // SAFETY: the caller's promise.
-        unsafe { (V::splat(f32::from_bits(*at << 16)), V::splat(f32::from_bits(*at & 0xffff_0000))) }
+        // SAFETY: the caller's promise; words are the bits of floats.
+        unsafe { (V::splat(*at.cast()), V::splat(*at.add(1).cast())) }
     }
 
     #[inline(always)]
@@ -134,19 +137,6 @@ impl Fetch {
     }
 }
 
-/// Asks for the cache line of `at`, which may lie past the end.
-#[inline(always)]
-fn fetch(at: *const u32) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a hint, which never faults.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(at.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
-}
-
 /// Rows by vectors that one pass over a panel keeps in registers.
 struct Tile {
     x: *const u32,
@@ -188,7 +178,7 @@ unsafe fn tile<S: Step, const M: usize, const N: usize>(t: &Tile) -> usize {
             // What there is less of stays in registers while the other passes by: three rows by four vectors then need
             // sixteen and not seventeen.
             let right = |n: usize| S::right(t.w.add(place(n) + step * PANEL));
-            let left = |m: usize| S::left(t.x.add(m * t.x_stride + step));
+            let left = |m: usize| S::left(t.x.add(m * t.x_stride + step * S::WORDS));
             if M < N {
                 let left: [S::Left; M] = std::array::from_fn(left);
                 for n in 0..N {
@@ -320,7 +310,7 @@ unsafe fn run<S: Step>(job: &Job<'_>) {
                 unsafe {
                     let words = job.w.words(panel).add(first * PANEL);
                     let t = Tile {
-                        x: job.x.at.add(from * job.x.stride + first),
+                        x: job.x.at.add(from * job.x.stride + first * S::WORDS),
                         x_stride: job.x.stride,
                         w: words,
                         panel_stride: steps * PANEL,
@@ -391,6 +381,7 @@ mod x86 {
     struct DotProduct;
 
     impl Step for DotProduct {
+        const WORDS: usize = 1;
         type V = __m512;
         type Left = __m512i;
         type Right = __m512i;
