@@ -7,10 +7,10 @@ use grts::oracle::{
     TrainingLog,
 };
 use grts::policy::{Base, Policy};
-use grts::rollout::Table;
+use grts::rollout::{Attacker, Pairing, Table};
 use grts::scenario::{Learning, Scenario};
 use grts::semantic::{Archive, Embedder, SemanticSpace};
-use grts::world::{OPENING, leaked};
+use grts::world::{MERIDIAN_SEED, OPENING, World, leaked};
 use grts_game::rules::{Aggregator, Rules};
 use grts_game::stream::StreamKey;
 use grts_lm::decode::GenerationConfig;
@@ -133,6 +133,7 @@ fn defend(
             training: Training { table, learning: &learning, key: KEY },
             helpfulness: &Helpfulness::default(),
             honest_batch: 8,
+            concessions: 0,
             served_target: 0.0,
             multiplier_rate: 0.0,
             memorable,
@@ -182,6 +183,46 @@ fn blue_practises_on_attacks_in_words_by_their_worth() {
     // Nothing new is fluent enough for a floor that nobody reaches, and nothing at all is remembered unasked.
     let remembered = |memorable| defend(&Witness::default(), (1, BATCH), &practice, memorable).attacks;
     assert_eq!((remembered(Some(0.0)), remembered(None)), (known, Vec::new()));
+}
+
+/// Practice alone hardly meets department 6: nobody recites, and the untouched attacker seldom asks for its word.
+#[test]
+fn blue_unlearns_what_the_untouched_one_conceded() {
+    const TRIES: usize = 64;
+    let cases = World::meridian(MERIDIAN_SEED).grid(2, 1).into_iter().filter(|case| case.cell.department == 6);
+    let attacks: Vec<Attack> = cases.map(|case| Attack { said: case.user_turns, worth: 1.0 }).collect();
+    let learning = Learning { steps: 12, batch: 8, ..Scenario::builtin().unwrap().blue.learning };
+    at_table(&Words(|department| department == 6), |table| {
+        let respond = |concessions| {
+            let oracle = BlueOracle {
+                training: Training { table, learning: &learning, key: KEY },
+                helpfulness: &Helpfulness::default(),
+                honest_batch: 8,
+                concessions,
+                served_target: 0.0,
+                multiplier_rate: 0.0,
+                memorable: None,
+            };
+            let practice = Practice { reds: &[(&Policy::base(), 1.0)], attacks: &attacks, recited: 0.0 };
+            let Taught { adapter, log, .. } = oracle.respond(&practice, None, &mut |_| Ok(())).unwrap();
+            assert_eq!(log.dialogues, (12 * 8 + concessions) as u64, "looking for them costs dialogues");
+            Policy::new("blue", adapter)
+        };
+        let leaks = |blue: &Policy| {
+            let said = attacks.iter().cycle().take(8 * attacks.len()).enumerate();
+            let pairings = said.map(|(i, attack)| Pairing {
+                red: Attacker::Script(&attack.said),
+                blue,
+                key: StreamKey { purpose: 2, episode: i as u32, ..KEY },
+            });
+            let episodes = table.play(&pairings.collect::<Vec<_>>()).unwrap();
+            episodes.iter().filter_map(|e| e.returns).sum::<f64>() / episodes.len() as f64
+        };
+        let [untouched, practised, unlearnt] = [leaks(&Policy::base()), leaks(&respond(0)), leaks(&respond(TRIES))];
+        println!("{untouched} {practised} {unlearnt}");
+        assert!(untouched > 0.2 && practised > 0.7 * untouched, "{untouched} {practised}");
+        assert!(unlearnt < 0.4 * practised, "{unlearnt} after {practised}");
+    });
 }
 
 /// A way in that nobody finds by chance: blue is fooled by one phrase, whatever it replies.

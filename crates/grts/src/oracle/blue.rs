@@ -13,9 +13,10 @@
 //! dialogues. So the response is the mean of the policies of the second half of the steps (tail averaging; `PAPERS.md`), and the
 //! multiplier starts near where it was seen to settle: at the square root of the target, 0.25 for 0.07 to 0.75 for 0.55.
 
+use super::concessions::Concessions;
 use super::learning::negative_log_likelihood;
 use super::repertoire::{Lessons, words};
-use super::{Attack, Practice, Progress, Training, TrainingLog, Use, returns_to_go, samples};
+use super::{Attack, Loss, Practice, Progress, Training, TrainingLog, Use, add, returns_to_go, samples};
 use crate::error::Error;
 use crate::measure::{self, Request};
 use crate::policy::Policy;
@@ -63,6 +64,8 @@ pub struct BlueOracle<'a> {
     pub helpfulness: &'a Helpfulness,
     /// Honest dialogues per step.
     pub honest_batch: usize,
+    /// Dialogues in which the untouched blue is asked what it concedes to known attacks.
+    pub concessions: usize,
     /// Share of look-alike requests to serve: the constraint plus a margin for its measurement.
     pub served_target: f64,
     /// Step size of the multiplier.
@@ -120,6 +123,7 @@ impl BlueOracle<'_> {
         let mut trainer = self.training.trainer(start, 0)?;
         let (mut log, mut lessons) = (TrainingLog::default(), Lessons::of(practice.attacks));
         let (mut integral, mut served) = (self.served_target.sqrt(), None);
+        let conceded = Concessions::collect(&self.training, practice.attacks, self.concessions, &mut log)?;
         let mut late = Mean::default();
         let mut again: Vec<Vec<String>> = Vec::new();
         for step in 0..learning.steps {
@@ -158,7 +162,12 @@ impl BlueOracle<'_> {
             let credited: Vec<Vec<f64>> = episodes.iter().map(lost).collect();
             let (batch, kl) = samples(&episodes, Speaker::Blue, &credited, &reference, learning.beta);
             self.training.learn(&mut trainer, &batch, step, |trainer, part| {
-                self.helpful_gradients(trainer, step, part, multiplier)
+                let (mut loss, mut gradients) = self.helpful_gradients(trainer, step, part, multiplier)?;
+                if let Some((more, others)) = conceded.gradients(trainer, self.part(step, part, 2))? {
+                    loss += more;
+                    add(&mut gradients, others);
+                }
+                Ok((loss, gradients))
             })?;
             let [returns, _] = [&episodes[..fresh], &episodes[fresh..]].map(|part| log.count(part));
             log.push(returns, kl, smooth, multiplier);
@@ -221,18 +230,11 @@ impl BlueOracle<'_> {
     }
 
     /// Likelihood of served replies (weight: multiplier) and of answers to plain questions.
-    fn helpful_gradients(
-        &self,
-        trainer: &Trainer,
-        step: usize,
-        part: usize,
-        multiplier: f64,
-    ) -> Result<(f64, Vec<Vec<f32>>), Error> {
+    fn helpful_gradients(&self, trainer: &Trainer, step: usize, part: usize, multiplier: f64) -> Result<Loss, Error> {
         let size = (self.honest_batch / self.training.learning.minibatches).max(1);
-        let key = StreamKey { turn: 1 + part as u32, ..self.training.stream(step, Use::Honest) };
-        let open = self.draw(&self.helpfulness.open, size.div_ceil(4), key);
+        let open = self.draw(&self.helpfulness.open, size.div_ceil(4), self.part(step, part, 0));
         let served = if multiplier > 0.0 {
-            self.draw(&self.helpfulness.served, size, StreamKey { episode: 1, ..key })
+            self.draw(&self.helpfulness.served, size, self.part(step, part, 1))
         } else {
             Vec::new()
         };
@@ -242,6 +244,11 @@ impl BlueOracle<'_> {
         trainer
             .gradients(&batch, |i, logprobs| negative_log_likelihood(logprobs, weights[usize::from(i >= first_open)]))
             .map_err(|e| Error::engine(&e))
+    }
+
+    /// The stream by which one of the losses beside the policy gradient draws what it looks at in a minibatch.
+    fn part(&self, step: usize, part: usize, loss: u32) -> StreamKey {
+        StreamKey { turn: 1 + part as u32, episode: loss, ..self.training.stream(step, Use::Honest) }
     }
 
     fn draw<'b, T>(&self, from: &'b [T], count: usize, key: StreamKey) -> Vec<&'b T> {

@@ -7,6 +7,7 @@
 mod admission;
 mod blue;
 mod collapse;
+mod concessions;
 mod diversity;
 mod learning;
 mod red;
@@ -79,6 +80,9 @@ impl TrainingLog {
         returns / scored.max(1) as f64
     }
 }
+
+/// A loss and its gradients, tensor by tensor.
+type Loss = (f64, Vec<Vec<f32>>);
 
 fn not_an_adapter() -> Error {
     Error::Failed { problem: "an oracle was given a whole model to train".to_owned(), hint: String::new() }
@@ -157,7 +161,7 @@ impl Training<'_> {
         trainer: &mut Trainer,
         samples: &[Sample],
         step: usize,
-        mut extra: impl FnMut(&Trainer, usize) -> Result<(f64, Vec<Vec<f32>>), Error>,
+        mut extra: impl FnMut(&Trainer, usize) -> Result<Loss, Error>,
     ) -> Result<(), Error> {
         let rate = learning::learning_rate(self.learning.learning_rate, step, self.learning.steps);
         let count = self.learning.minibatches;
@@ -173,13 +177,18 @@ impl Training<'_> {
                     .map_err(|e| Error::engine(&e))?;
                 let (more, others) = extra(trainer, pass * count + i)?;
                 loss += more;
-                for (sum, other) in gradients.iter_mut().zip(others) {
-                    sum.iter_mut().zip(other).for_each(|(s, o)| *s += o);
-                }
+                add(&mut gradients, others);
                 trainer.apply(loss, &gradients, rate).map_err(|e| Error::engine(&e))?;
             }
         }
         Ok(())
+    }
+}
+
+/// Adds gradients, tensor by tensor.
+fn add(gradients: &mut [Vec<f32>], others: Vec<Vec<f32>>) {
+    for (sum, other) in gradients.iter_mut().zip(others) {
+        sum.iter_mut().zip(other).for_each(|(s, o)| *s += o);
     }
 }
 

@@ -24,6 +24,8 @@ impl Scenario {
             (&mut self.blue.learning.steps, 8),
             (&mut self.blue.learning.batch, 64),
             (&mut self.blue.honest_batch, 32),
+            (&mut self.blue.honest_requests, 768),
+            (&mut self.blue.concessions, 128),
             (&mut self.probe.steps, 12),
             (&mut self.probe.dialogues, 200),
             (&mut self.evaluation.honest_dialogues, 1000),

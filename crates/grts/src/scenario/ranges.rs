@@ -62,6 +62,8 @@ const RANGES: &[(&[&str], &str, Range)] = &[
     (&["blue"], "final_rate", (Bound::Excluded(0.0), Bound::Included(1.0))),
     (&["blue"], "exploration", SHARE),
     (&["blue"], "honest_batch", COUNT),
+    (&["blue"], "honest_requests", COUNT),
+    (&["blue"], "concessions", (Bound::Included(0.0), Bound::Included(1e6))),
     (&["red", "blue"], "multiplier_rate", NOT_NEGATIVE),
     (&["blue"], "helpfulness_loss", SHARE),
     (&["probe"], "steps", COUNT),

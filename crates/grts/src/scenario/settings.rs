@@ -324,6 +324,11 @@ pub struct Blue {
     pub exploration: f64,
     /// Honest dialogues a step (open questions and look-alike requests).
     pub honest_batch: usize,
+    /// Look-alike requests that are put to the untouched base before the first response: what it served is kept likely.
+    pub honest_requests: usize,
+    /// Known attacks that are tried on the untouched base before each response, under `grts`: what it concedes is unlearnt in
+    /// every update.
+    pub concessions: usize,
     /// Step size of the Lagrange multipliers, per step and unit of violation.
     pub multiplier_rate: f64,
     /// Loss of success on open questions that is tolerated (δ), as a share.

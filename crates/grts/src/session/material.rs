@@ -12,11 +12,11 @@ use grts_lm::train::Sequence;
 /// Requests of honest people with the base's own replies: look-alike ones until served, at most eight tries each.
 pub(super) fn honest_material(stage: &Stage) -> Result<(Helpfulness, Cost), Error> {
     const TRIES: u32 = 8;
-    const REQUESTS: usize = 768;
     const QUESTIONS: usize = 288;
     let table = stage.table();
     let mut rng = stage.key(Stream::Material, 0, 0).rng();
-    let requests: Vec<Request> = (0..REQUESTS).map(|_| stage.honest(Split::Train, &mut rng)).collect();
+    let requests: Vec<Request> =
+        (0..stage.scenario.blue.honest_requests).map(|_| stage.honest(Split::Train, &mut rng)).collect();
     let questions: Vec<Request> = (0..QUESTIONS)
         .map(|i| {
             let department = i % NUM_DEPARTMENTS;

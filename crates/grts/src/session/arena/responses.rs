@@ -292,6 +292,7 @@ impl<'a> Players<'a, '_> {
             training: Training { table: &table, learning: &task.learning, key },
             helpfulness,
             honest_batch: blue.honest_batch,
+            concessions: blue.concessions,
             served_target,
             multiplier_rate: blue.multiplier_rate,
             memorable,

@@ -127,6 +127,7 @@ fn what_is_missing_is_mended() {
         training: Training { table: &table, learning: &learning, key: stage.key(Stream::FirstBlue, 0, 0) },
         helpfulness: &helpfulness,
         honest_batch: 64,
+        concessions: 0,
         served_target: 0.0,
         multiplier_rate: 0.0,
         memorable: None,
