@@ -70,7 +70,11 @@ fn measure(mut command: Command, threads: usize) -> Result<Vec<Sample>> {
     for variable in ["RAYON_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"] {
         command.env(variable, threads.to_string());
     }
-    command.env("HF_HUB_OFFLINE", "1").env("TOKENIZERS_PARALLELISM", "false").stdin(Stdio::null());
+    command
+        .env("HF_HUB_OFFLINE", "1")
+        .env("TOKENIZERS_PARALLELISM", "false")
+        .env("RUST_BACKTRACE", "0")
+        .stdin(Stdio::null());
     let output = command.output().context("cannot start it")?;
     if !output.status.success() {
         bail!("{}", last_line(&output.stderr).unwrap_or_else(|| output.status.to_string()));
