@@ -315,7 +315,8 @@ unsafe fn run<S: Step>(job: &Job<'_>) {
                         w: words,
                         panel_stride: steps * PANEL,
                         steps: count,
-                        out: job.out.at.add(from * job.out.stride + panel * PANEL),
+                        // `at` may lie before what is written, where only some panels are.
+                        out: job.out.at.wrapping_add(from * job.out.stride + panel * PANEL),
                         out_stride: job.out.stride,
                         resume,
                         fetch: Fetch::of::<S::V>(words, steps * PANEL, count, block, blocks),
