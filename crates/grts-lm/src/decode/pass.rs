@@ -423,8 +423,8 @@ impl Pass<'_> {
         let angles = a.rope_of[n].map(|i| &plan.angles[i]);
         let (mut scores, mut buffer) = (Vec::new(), vec![0f32; dh]);
         let items = team.share(plan.spans.len() * a.kv_heads);
+        let place = |item: usize| (&plan.spans[item / a.kv_heads], n * a.kv_heads + item % a.kv_heads);
         for item in items.clone() {
-            let place = |item: usize| (&plan.spans[item / a.kv_heads], n * a.kv_heads + item % a.kv_heads);
             let (span, at) = place(item);
             let head = item % a.kv_heads;
             // SAFETY: own text and head, of which all that follows is.

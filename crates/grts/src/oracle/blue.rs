@@ -16,12 +16,12 @@
 use super::concessions::Concessions;
 use super::learning::negative_log_likelihood;
 use super::repertoire::{Lessons, words};
-use super::{Attack, Loss, Practice, Progress, Training, TrainingLog, Use, add, returns_to_go, samples};
+use super::{Attack, Loss, Practice, Progress, Training, TrainingLog, Use, add, draw, returns_to_go, samples};
 use crate::error::Error;
 use crate::measure::{self, Request};
 use crate::policy::Policy;
 use crate::rollout::{Attacker, Episode, Speaker};
-use grts_game::stream::{StreamKey, unit};
+use grts_game::stream::StreamKey;
 use grts_lm::lora::Adapter;
 use grts_lm::train::{Sequence, Trainer};
 use serde::{Deserialize, Serialize};
@@ -222,7 +222,7 @@ impl BlueOracle<'_> {
     /// Share of a fresh handful of look-alike requests that `own` serves.
     fn served_share(&self, step: usize, requests: usize, own: &Policy, log: &mut TrainingLog) -> Result<f64, Error> {
         let key = self.training.stream(step, Use::Honest);
-        let drawn = self.draw(&self.helpfulness.requests, requests, key);
+        let drawn = draw(&self.helpfulness.requests, requests, key);
         let episodes = measure::play(self.training.table, &[(own, 1.0)], &drawn, key)?;
         log.count(&episodes);
         let served = drawn.iter().zip(&episodes).filter(|(request, episode)| request.succeeded(episode)).count();
@@ -232,12 +232,9 @@ impl BlueOracle<'_> {
     /// Likelihood of served replies (weight: multiplier) and of answers to plain questions.
     fn helpful_gradients(&self, trainer: &Trainer, step: usize, part: usize, multiplier: f64) -> Result<Loss, Error> {
         let size = (self.honest_batch / self.training.learning.minibatches).max(1);
-        let open = self.draw(&self.helpfulness.open, size.div_ceil(4), self.part(step, part, 0));
-        let served = if multiplier > 0.0 {
-            self.draw(&self.helpfulness.served, size, self.part(step, part, 1))
-        } else {
-            Vec::new()
-        };
+        let open = draw(&self.helpfulness.open, size.div_ceil(4), self.part(step, part, 0));
+        let served =
+            if multiplier > 0.0 { draw(&self.helpfulness.served, size, self.part(step, part, 1)) } else { Vec::new() };
         let first_open = served.len();
         let weights = [multiplier / served.len().max(1) as f64, OPEN_WEIGHT / open.len().max(1) as f64];
         let batch: Vec<Sequence> = served.into_iter().chain(open).cloned().collect();
@@ -249,11 +246,5 @@ impl BlueOracle<'_> {
     /// The stream by which one of the losses beside the policy gradient draws what it looks at in a minibatch.
     fn part(&self, step: usize, part: usize, loss: u32) -> StreamKey {
         StreamKey { turn: 1 + part as u32, episode: loss, ..self.training.stream(step, Use::Honest) }
-    }
-
-    fn draw<'b, T>(&self, from: &'b [T], count: usize, key: StreamKey) -> Vec<&'b T> {
-        let mut rng = key.rng();
-        let mut index = || ((unit(&mut rng) * from.len() as f64) as usize).min(from.len().saturating_sub(1));
-        (0..count).filter_map(|_| from.get(index())).collect()
     }
 }

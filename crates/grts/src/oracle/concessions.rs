@@ -9,11 +9,11 @@
 //! not. Honest people pull the other way, through the likelihood of what they were served (`super::blue`).
 
 use super::repertoire::Attack;
-use super::{Loss, Training, TrainingLog};
+use super::{Loss, Training, TrainingLog, draw};
 use crate::error::Error;
 use crate::policy::Policy;
 use crate::rollout::{Attacker, Episode, Speaker};
-use grts_game::stream::{StreamKey, unit};
+use grts_game::stream::StreamKey;
 use grts_lm::train::{Objective, Sequence, Trainer};
 
 /// Replies up to the one that leaked.
@@ -65,9 +65,7 @@ impl Concessions {
         if self.all.is_empty() {
             return Ok(None);
         }
-        let mut rng = key.rng();
-        let mut one = || &self.all[((unit(&mut rng) * self.all.len() as f64) as usize).min(self.all.len() - 1)];
-        let drawn: Vec<&Concession> = (0..BATCH.min(self.all.len())).map(|_| one()).collect();
+        let drawn = draw(&self.all, BATCH.min(self.all.len()), key);
         let share = self.all.len() as f64 / self.tried as f64;
         let weight = WEIGHT * share / drawn.len() as f64;
         let sequences: Vec<Sequence> = drawn.iter().map(|c| c.sequence.clone()).collect();

@@ -224,6 +224,13 @@ pub fn systematic<'a, T>(mixture: &[(&'a T, f64)], count: usize, key: StreamKey)
     drawn
 }
 
+/// `count` of `from`, each any of them alike; none where there is none.
+fn draw<T>(from: &[T], count: usize, key: StreamKey) -> Vec<&T> {
+    let mut rng = key.rng();
+    let mut index = || ((unit(&mut rng) * from.len() as f64) as usize).min(from.len().saturating_sub(1));
+    (0..count).filter_map(|_| from.get(index())).collect()
+}
+
 /// Turns episodes into samples of what `speaker` said, leaving out those in which it said nothing; and its mean log-ratio
 /// to the reference per utterance, nats.
 ///
