@@ -141,14 +141,14 @@ unsafe fn run<V: Lanes>(seen: &Seen<'_>, queries: &[f32], scores: &mut Vec<f32>,
     // SAFETY: values hold `to` rows of `width(dh)`; scores and output have `count` rows.
     unsafe {
         let values = seen.cache.values.as_ptr().add(from * width(dh));
-        let s = scores.as_ptr().add(skipped);
-        let lengths = (to - from, stride, dh);
+        let scores = scores.as_ptr().add(skipped);
         let coming = seen.next.map(|cache| cache.keys.as_ptr());
+        let all = Weighing { values, scores, positions: to - from, stride, dh, first: 0, coming };
         match count {
-            1 => weigh::<V, 1, 2>(values, s, lengths, out, coming),
-            2 => weigh::<V, 2, 2>(values, s, lengths, out, coming),
-            3 => weigh::<V, 3, 1>(values, s, lengths, out, coming),
-            _ => weigh::<V, 4, 1>(values, s, lengths, out, coming),
+            1 => weigh::<V, 1, 2>(all, out),
+            2 => weigh::<V, 2, 2>(all, out),
+            3 => weigh::<V, 3, 1>(all, out),
+            _ => weigh::<V, 4, 1>(all, out),
         }
     }
     for (out, factor) in out.chunks_exact_mut(dh).zip(&factors[..count]) {
@@ -175,7 +175,10 @@ unsafe fn score<V: Lanes, const G: usize, const N: usize>(
                 if part == 0 {
                     (0..N).for_each(|n| fetch(values.wrapping_add((n * dh + d) * BLOCK)));
                 }
-                let k: [V; N] = std::array::from_fn(|n| V::load(keys.add((n * dh + d) * BLOCK + part * V::WIDTH)));
+                let mut k = [V::splat(0.0); N];
+                for (n, k) in k.iter_mut().enumerate() {
+                    *k = V::load(keys.add((n * dh + d) * BLOCK + part * V::WIDTH));
+                }
                 for (g, row) in sums.iter_mut().enumerate() {
                     let q = V::splat(*queries.add(g * dh + d));
                     for n in 0..N {
@@ -193,81 +196,99 @@ unsafe fn score<V: Lanes, const G: usize, const N: usize>(
     N
 }
 
-/// Sum of values weighted by the scores of G queries, every P-th position in a chain of its own: one multiply-add waits for the
-/// last of its chain, and few queries have few chains. One query alone goes through more dimensions at once for the same reason.
-/// Keys that are `coming` are fetched, a position's worth with each.
-#[inline(always)]
-unsafe fn weigh<V: Lanes, const G: usize, const P: usize>(
+/// Values to be weighted by the scores of some queries.
+#[derive(Clone, Copy)]
+struct Weighing {
     values: *const f32,
     scores: *const f32,
-    lengths: (usize, usize, usize),
-    out: &mut [f32],
+    positions: usize,
+    /// Scores from one query to the next.
+    stride: usize,
+    dh: usize,
+    /// First dimension that is summed.
+    first: usize,
+    /// Keys to fetch meanwhile, a position's worth with each.
     coming: Option<*const f32>,
-) {
-    let dh = lengths.2;
+}
+
+impl Weighing {
+    /// Adds one position to the sums of G queries over N vectors of dimensions.
+    ///
+    /// A function and not a closure: a closure of which two loops are made stays a function of its own, which lacks the caller's
+    /// instructions, so that each multiply-add becomes a call.
+    #[inline(always)]
+    unsafe fn add<V: Lanes, const G: usize, const N: usize>(&self, t: usize, sums: &mut [[V; N]; G]) {
+        // SAFETY: the caller promises `positions` rows of values and G rows of scores.
+        unsafe {
+            if let Some(keys) = self.coming {
+                (0..self.dh).step_by(BLOCK).for_each(|d| fetch(keys.wrapping_add(t * self.dh + d)));
+            }
+            let at = self.values.add(t * width(self.dh) + self.first);
+            let mut v = [V::splat(0.0); N];
+            for (n, v) in v.iter_mut().enumerate() {
+                *v = V::load(at.add(n * V::WIDTH));
+            }
+            for (g, sums) in sums.iter_mut().enumerate() {
+                let w = V::splat(*self.scores.add(g * self.stride + t));
+                for n in 0..N {
+                    sums[n] = w.mul_add(v[n], sums[n]);
+                }
+            }
+        }
+    }
+}
+
+/// Sum of values weighted by the scores of G queries, every P-th position in a chain of its own: one multiply-add waits for the
+/// last of its chain, and few queries have few chains. One query alone goes through more dimensions at once for the same reason.
+#[inline(always)]
+unsafe fn weigh<V: Lanes, const G: usize, const P: usize>(all: Weighing, out: &mut [f32]) {
     let mut first = 0;
-    while first < dh {
-        let coming = coming.filter(|_| first == 0);
+    while first < all.dh {
+        let w = Weighing { first, coming: all.coming.filter(|_| first == 0), ..all };
         // SAFETY: the caller's promise; rows of values are `width(dh)` wide, a multiple of every vector.
         unsafe {
-            first += if G == 1 && first + 3 * V::WIDTH < dh {
-                weigh_columns::<V, G, P, 4>(values, scores, lengths, first, out, coming)
-            } else if first + V::WIDTH < dh {
-                weigh_columns::<V, G, P, 2>(values, scores, lengths, first, out, coming)
+            first += if G == 1 && first + 3 * V::WIDTH < all.dh {
+                weigh_columns::<V, G, P, 4>(&w, out)
+            } else if first + V::WIDTH < all.dh {
+                weigh_columns::<V, G, P, 2>(&w, out)
             } else {
-                weigh_columns::<V, G, P, 1>(values, scores, lengths, first, out, coming)
+                weigh_columns::<V, G, P, 1>(&w, out)
             };
         }
     }
 }
 
-/// [`weigh`] for N vectors of dimensions from `first` on; returns how many dimensions that is.
+/// [`weigh`] for N vectors of dimensions; returns how many dimensions that is.
 #[inline(always)]
 unsafe fn weigh_columns<V: Lanes, const G: usize, const P: usize, const N: usize>(
-    values: *const f32,
-    scores: *const f32,
-    (positions, stride, dh): (usize, usize, usize),
-    first: usize,
+    w: &Weighing,
     out: &mut [f32],
-    coming: Option<*const f32>,
 ) -> usize {
     // SAFETY: the processor has the lanes, here and below.
-    let mut sums = unsafe { [[[V::splat(0.0); N]; P]; G] };
-    let mut add = |t: usize, chain: usize| {
-        // SAFETY: the caller promises `positions` rows of values and G rows of scores.
-        unsafe {
-            if let Some(keys) = coming {
-                (0..dh).step_by(BLOCK).for_each(|d| fetch(keys.wrapping_add(t * dh + d)));
-            }
-            let at = values.add(t * width(dh) + first);
-            let v: [V; N] = std::array::from_fn(|n| V::load(at.add(n * V::WIDTH)));
-            for (g, chains) in sums.iter_mut().enumerate() {
-                let w = V::splat(*scores.add(g * stride + t));
-                for n in 0..N {
-                    chains[chain][n] = w.mul_add(v[n], chains[chain][n]);
-                }
-            }
-        }
-    };
-    let whole = positions / P * P;
+    let mut chains = unsafe { [[[V::splat(0.0); N]; G]; P] };
+    let whole = w.positions / P * P;
     for t in (0..whole).step_by(P) {
-        for chain in 0..P {
-            add(t + chain, chain);
+        for (chain, sums) in chains.iter_mut().enumerate() {
+            // SAFETY: the caller promises `positions` positions, here and below.
+            unsafe { w.add(t + chain, sums) };
         }
     }
-    for t in whole..positions {
-        add(t, t - whole);
+    // Not a chain that is chosen while the program runs, for then none could stay in registers.
+    for (chain, sums) in chains[..P - 1].iter_mut().enumerate() {
+        if whole + chain < w.positions {
+            unsafe { w.add(whole + chain, sums) };
+        }
     }
     let mut buffer = [0f32; 16];
-    for (g, chains) in sums.iter().enumerate() {
+    for g in 0..G {
         for n in 0..N {
-            let at = first + n * V::WIDTH;
-            let columns = V::WIDTH.min(dh - at);
-            let out = &mut out[g * dh + at..][..columns];
+            let at = w.first + n * V::WIDTH;
+            let columns = V::WIDTH.min(w.dh - at);
+            let out = &mut out[g * w.dh + at..][..columns];
             out.fill(0.0);
-            for chain in chains {
+            for sums in &chains {
                 // SAFETY: the buffer holds the widest vector.
-                unsafe { chain[n].store(buffer.as_mut_ptr()) };
+                unsafe { sums[g][n].store(buffer.as_mut_ptr()) };
                 out.iter_mut().zip(&buffer).for_each(|(o, b)| *o += b);
             }
         }
