@@ -61,13 +61,15 @@ impl Sampling {
     /// the settings, so that streams stay aligned. `scratch` is overwritten.
     pub fn draw(&self, logits: &[f32], rng: &mut impl Rng, scratch: &mut Vec<f32>) -> (u32, f32) {
         let u = (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
-        scratch.clear();
-        scratch.extend_from_slice(logits);
-        let (max, sum) = kernels::exp_shifted(scratch);
-        let token = match self {
-            Self { temperature: 0.0, .. } => kernels::argmax(logits),
-            Self { temperature: 1.0, top_k: None, top_p: 1.0 } => pick(scratch, u),
-            _ => pick(&self.probabilities(logits), u),
+        let (token, (max, sum)) = match self {
+            Self { temperature: 1.0, top_k: None, top_p: 1.0 } => {
+                scratch.clear();
+                scratch.extend_from_slice(logits);
+                let sums = kernels::exp_shifted(scratch);
+                (pick(scratch, u), sums)
+            }
+            Self { temperature: 0.0, .. } => (kernels::argmax(logits), kernels::sum_exp(logits)),
+            _ => (pick(&self.probabilities(logits), u), kernels::sum_exp(logits)),
         };
         (token as u32, logits[token] - max - sum.ln())
     }
@@ -102,16 +104,54 @@ fn keep(p: &mut [f32], kept: &[usize]) {
     }
 }
 
+/// Weights that are passed over at once while one is picked.
+const BLOCK: usize = 256;
+
 /// The index at which the running sum of `weights` passes the share `u` of their total.
 fn pick(weights: &[f32], u: f64) -> usize {
-    let mut left = u * weights.iter().map(|x| f64::from(*x)).sum::<f64>();
-    let mut last = 0;
-    for (id, x) in weights.iter().enumerate().filter(|(_, x)| **x > 0.0) {
-        last = id;
-        left -= f64::from(*x);
-        if left < 0.0 {
-            break;
+    let blocks = || weights.chunks(BLOCK).map(kernels::total);
+    let mut left = u * blocks().sum::<f64>();
+    for (block, mass) in blocks().enumerate() {
+        if left >= mass {
+            left -= mass;
+            continue;
+        }
+        let first = block * BLOCK;
+        for (i, x) in weights[first..].iter().take(BLOCK).enumerate().filter(|(_, x)| **x > 0.0) {
+            left -= f64::from(*x);
+            if left < 0.0 {
+                return first + i;
+            }
         }
     }
-    last
+    // By rounding alone.
+    weights.iter().rposition(|x| *x > 0.0).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pick;
+    use crate::kernels::tests::noise;
+
+    #[test]
+    fn blocks_pick_what_a_plain_running_sum_picks() {
+        for n in [1, 2, 255, 256, 257, 1000, 4096] {
+            // Every third is left out, whole blocks of the longest too.
+            let left_out = |i: usize| i.is_multiple_of(3) && n > 2 || (512..1024).contains(&i);
+            let value = |(i, x): (usize, &f32)| if left_out(i) { 0.0 } else { (9.0 * x).exp() };
+            let weights: Vec<f32> = noise(n, 5).iter().enumerate().map(value).collect();
+            let sum: f64 = weights.iter().map(|x| f64::from(*x)).sum();
+            for step in 0..1000 {
+                let u = (f64::from(step) + 0.5) / 1000.0;
+                let mut running = 0.0;
+                let plain = weights.iter().position(|x| {
+                    running += f64::from(*x);
+                    running > u * sum
+                });
+                assert_eq!(Some(pick(&weights, u)), plain, "share {u} of {n} weights");
+            }
+            let last = weights.iter().rposition(|x| *x > 0.0);
+            assert_eq!(Some(pick(&weights, 1.0)), last, "all of {n} weights");
+        }
+    }
 }

@@ -339,6 +339,34 @@ pub(crate) fn exp_shifted(x: &mut [f32]) -> (f32, f32) {
     (max, sum)
 }
 
+/// What [`exp_shifted`] returns, to the bit, for an `x` that stays.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
+pub(crate) fn sum_exp(x: &[f32]) -> (f32, f32) {
+    let max = largest(x);
+    let mut lanes = [0f32; LANES];
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for chunk in chunks {
+        for i in 0..LANES {
+            lanes[i] += exp(chunk[i] - max);
+        }
+    }
+    let sum: f32 = lanes.iter().sum();
+    (max, rest.iter().fold(sum, |sum, v| sum + exp(*v - max)))
+}
+
+/// Σ x in double precision.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
+pub(crate) fn total(x: &[f32]) -> f64 {
+    let mut lanes = [0f64; LANES];
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for chunk in chunks {
+        for i in 0..LANES {
+            lanes[i] += f64::from(chunk[i]);
+        }
+    }
+    lanes.iter().copied().chain(rest.iter().map(|v| f64::from(*v))).sum()
+}
+
 /// Replaces `x` by `factor` · e^(x − shift).
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
 pub(crate) fn scaled_exp(x: &mut [f32], shift: f32, factor: f32) {
@@ -355,7 +383,9 @@ pub(crate) fn softmax(x: &mut [f32]) -> f32 {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::{Activation, View, ViewMut, activate, dot, erf, exp, layer_norm, matmul, softmax};
+    use super::{
+        Activation, View, ViewMut, activate, dot, erf, exp, exp_shifted, layer_norm, matmul, softmax, sum_exp, total,
+    };
 
     pub(crate) fn noise(n: usize, seed: u32) -> Vec<f32> {
         let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
@@ -429,9 +459,11 @@ pub(crate) mod tests {
             let want: f64 = a.iter().zip(&b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum();
             assert!((f64::from(dot(&a, &b)) - want).abs() < 1e-4);
             let mut p: Vec<f32> = a.iter().map(|v| v * 20.0).collect();
-            let total: f64 = p.iter().map(|v| f64::from(*v).exp()).sum();
+            assert_eq!(sum_exp(&p), exp_shifted(&mut p.clone()));
+            let sum: f64 = p.iter().map(|v| f64::from(*v).exp()).sum();
             let log_sum = softmax(&mut p);
-            assert!((f64::from(log_sum) - total.ln()).abs() < 1e-5);
+            assert!((f64::from(log_sum) - sum.ln()).abs() < 1e-5);
+            assert!((total(&a) - a.iter().map(|v| f64::from(*v)).sum::<f64>()).abs() < 1e-12);
             assert!((p.iter().map(|v| f64::from(*v)).sum::<f64>() - 1.0).abs() < 1e-5);
         }
     }
