@@ -1,4 +1,4 @@
-//! Vector instructions of the program that is shipped are instructions, not calls.
+//! Vector instructions of floats are instructions in the program that is shipped, not calls.
 //!
 //! An intrinsic that is used in a function without its target feature (a closure that was not inlined is one) becomes a
 //! function of its own, which is called: right, and many times slower. Nothing else would show it.
