@@ -1,8 +1,9 @@
-//! Attacks in words that got through, kept from one response to the next.
+//! Attacks in words, kept from one response to the next.
 //!
 //! An attacker that learns from the base has to find again what its predecessors found, and a defender forgets what no
 //! member of the population says any more. Words are cheaper to keep than policies: said again they cost no
-//! token of red's, and one try tells whether a way in is still open.
+//! token of red's, and one try tells whether a way in is still open. What honest people ask is known from the start: red may
+//! say it as well, and a share that blue owes in all it would otherwise serve where nobody presses.
 
 use super::Mixture;
 use crate::rollout::Episode;

@@ -299,7 +299,7 @@ pub struct Red {
     pub neighbours: usize,
     /// Dialogues of the current mixture that make an iteration's archive.
     pub archive_dialogues: usize,
-    /// Attacks in words that responses hand on at most.
+    /// Attacks in words that responses hand on at most, under `grts`; up to half of them are at first what honest people ask.
     pub repertoire: usize,
     /// Entropy at which a training has collapsed, nats per token.
     pub entropy_floor: f64,

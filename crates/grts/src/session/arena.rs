@@ -11,7 +11,8 @@ use super::evaluation::records_of;
 use super::material::honest_material;
 use super::stage::{Stage, Stream, defect, mixture};
 use crate::error::Error;
-use crate::oracle::{Descriptor, Diversity, Helpfulness, Measure, Practice, Repertoire, systematic};
+use crate::measure::Request;
+use crate::oracle::{Attack, Descriptor, Diversity, Helpfulness, Measure, Practice, Repertoire, systematic};
 use crate::policy::Policy;
 use crate::rollout::{Attacker, Episode, Pairing};
 use crate::scenario::{Learning, Method, RedDiversity};
@@ -40,7 +41,7 @@ pub(super) struct Players<'a, 'd> {
     helpfulness: Option<Helpfulness>,
     /// What members of red's population say, by their ids, as far as it is known.
     pub(super) attacks: BTreeMap<String, Descriptor>,
-    /// What got through, in words; empty but under `grts`.
+    /// What got through and what honest people ask, in words; empty but under `grts`.
     repertoire: Repertoire,
     /// Success of the untouched base on open questions: the measure of lost helpfulness.
     pub(super) initial_open: Option<Estimate>,
@@ -201,7 +202,8 @@ impl<'a, 'd> Players<'a, 'd> {
         Ok(Estimate::bounded(&moments(episodes)?, low, high))
     }
 
-    /// Honest replies of the base, collected once: what blue's oracle keeps likely.
+    /// Honest replies of the base, collected once: what blue's oracle keeps likely. Under `grts` the requests enter the
+    /// repertoire too: blue owes honest people a share in all, and where nobody presses it serves them all of it.
     fn collect(&mut self) -> Result<(), Error> {
         if self.helpfulness.is_some() {
             return Ok(());
@@ -212,6 +214,10 @@ impl<'a, 'd> Players<'a, 'd> {
             let (helpfulness, cost) = honest_material(stage)?;
             Ok((helpfulness, cost, Records::default()))
         })?;
+        if stage.scenario.method == Method::Grts {
+            let room = stage.scenario.red.repertoire;
+            self.repertoire.learn(&overheard(&helpfulness.requests, room / 2), room);
+        }
         self.helpfulness = Some(helpfulness);
         Ok(())
     }
@@ -302,6 +308,11 @@ impl<'a, 'd> Players<'a, 'd> {
             Some(_) => Estimate { n: trained.returns.n, ..Estimate::exact(0.0) },
         })
     }
+}
+
+/// The first of `requests` as an attacker may say them, who hears what honest people ask: worth nothing until one gets through.
+fn overheard(requests: &[Request], count: usize) -> Vec<Attack> {
+    requests.iter().take(count).map(|request| Attack { said: request.turns.clone(), worth: 0.0 }).collect()
 }
 
 /// The same learning for so many times the steps.

@@ -115,6 +115,28 @@ fn a_population_begins_with_a_blue_that_serves_enough() {
     }
 }
 
+/// They fill half of the room, so that what really got through has the other half; other methods keep nothing.
+#[test]
+fn red_may_say_what_honest_people_ask() {
+    let mut scenario = Scenario::builtin().unwrap();
+    (scenario.blue.honest_requests, scenario.red.repertoire) = (8, 6);
+    for (method, overheard) in [(Method::Grts, 3), (Method::Psro, 0)] {
+        scenario.method = method;
+        let directory = tempfile::tempdir().unwrap();
+        let run = RunDir::create_at(&directory.path().join("run"), &Manifest::new(scenario.clone())).unwrap();
+        let stage = Stage::set(scenario.clone(), Device::Cpu).unwrap();
+        let (interrupt, mut silent) = (AtomicBool::new(false), Silent);
+        let desk = RefCell::new(Desk::new(run, Steps::default(), &interrupt, &mut silent));
+        let mut players = Players::new(&stage, &desk).unwrap();
+        players.collect().unwrap();
+        let requests = players.helpfulness.iter().flat_map(|helpfulness| &helpfulness.requests);
+        let mut asked: Vec<_> = requests.take(overheard).map(|request| request.turns.clone()).collect();
+        asked.reverse(); // the latest first
+        let known: Vec<_> = players.repertoire.attacks().iter().map(|attack| attack.said.clone()).collect();
+        assert_eq!(known, asked);
+    }
+}
+
 /// A tenth more of the look-alike requests than it serves, and not many more.
 #[test]
 fn what_is_missing_is_mended() {
