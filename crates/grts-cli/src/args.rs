@@ -141,7 +141,7 @@ pub struct Eval {
     /// Directory of a finished run
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
-    /// Blue policy of the run to measure alone, a name below its `policies/`; without it the final mixture
+    /// Blue policy of the run to measure alone, a name below its `policies/` or `base`; without it the final mixture
     #[arg(long, value_name = "ID")]
     pub blue: Option<String>,
     /// Quote the most central attack of each strategy; without it no text of a dialogue is shown
@@ -172,7 +172,7 @@ pub struct Probe {
     /// Side whose final mixture is exploited
     #[arg(long, value_name = "SIDE", default_value = "blue")]
     pub against: Side,
-    /// Blue policy of the run that plays alone, a name below its `policies/`; without it the final mixture
+    /// Blue policy of the run that plays alone, a name below its `policies/` or `base`; without it the final mixture
     #[arg(long, value_name = "ID")]
     pub blue: Option<String>,
     /// Exploiters to train
