@@ -26,6 +26,13 @@ impl Reporter for Silent {
     fn note(&mut self, _: &str) {}
 }
 
+/// A new run of `scenario`, in a directory that goes when it is dropped, and its stage.
+fn begun(scenario: &Scenario) -> (tempfile::TempDir, RunDir, Stage) {
+    let directory = tempfile::tempdir().unwrap();
+    let run = RunDir::create_at(&directory.path().join("run"), &Manifest::new(scenario.clone())).unwrap();
+    (directory, run, Stage::set(scenario.clone(), Device::Cpu).unwrap())
+}
+
 /// Taught by examples to decline whatever honest people ask for.
 fn always_refuse(stage: &Stage) -> Policy {
     const STEPS: usize = 24;
@@ -60,9 +67,7 @@ fn a_blue_that_always_refuses_is_rejected_and_kept_on_disk_with_its_reason() {
     (scenario.solver.entry_dialogues, scenario.solver.gain_dialogues) = (32, 32);
     (scenario.blue.learning.steps, scenario.blue.learning.batch, scenario.blue.learning.learning_rate) = (1, 8, 1e-9);
     (scenario.evaluation.honest_dialogues, scenario.evaluation.open_dialogues) = (200, 60);
-    let directory = tempfile::tempdir().unwrap();
-    let run = RunDir::create_at(&directory.path().join("run"), &Manifest::new(scenario.clone())).unwrap();
-    let stage = Stage::set(scenario, Device::Cpu).unwrap();
+    let (_directory, run, stage) = begun(&scenario);
     let refuser = always_refuse(&stage);
     let asked = |policy: &Policy, entry| {
         evaluation::served(&stage, &[(policy, 1.0)], stage.key(Stream::Evaluation, 0, entry)).unwrap().0
@@ -99,9 +104,7 @@ fn a_population_begins_with_a_blue_that_serves_enough() {
     (scenario.evaluation.honest_dialogues, scenario.evaluation.open_dialogues) = (400, 60);
     for (h_min, first) in [(0.3, "base"), (0.55, "first-blue")] {
         scenario.game.h_min = h_min;
-        let directory = tempfile::tempdir().unwrap();
-        let run = RunDir::create_at(&directory.path().join("run"), &Manifest::new(scenario.clone())).unwrap();
-        let stage = Stage::set(scenario.clone(), Device::Cpu).unwrap();
+        let (_directory, run, stage) = begun(&scenario);
         let (interrupt, mut silent) = (AtomicBool::new(false), Silent);
         let desk = RefCell::new(Desk::new(run, Steps::default(), &interrupt, &mut silent));
         let mut players = Players::new(&stage, &desk).unwrap();
@@ -122,9 +125,7 @@ fn red_may_say_what_honest_people_ask() {
     (scenario.blue.honest_requests, scenario.red.repertoire) = (8, 6);
     for (method, overheard) in [(Method::Grts, 3), (Method::Psro, 0)] {
         scenario.method = method;
-        let directory = tempfile::tempdir().unwrap();
-        let run = RunDir::create_at(&directory.path().join("run"), &Manifest::new(scenario.clone())).unwrap();
-        let stage = Stage::set(scenario.clone(), Device::Cpu).unwrap();
+        let (_directory, run, stage) = begun(&scenario);
         let (interrupt, mut silent) = (AtomicBool::new(false), Silent);
         let desk = RefCell::new(Desk::new(run, Steps::default(), &interrupt, &mut silent));
         let mut players = Players::new(&stage, &desk).unwrap();
