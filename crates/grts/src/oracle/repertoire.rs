@@ -3,7 +3,7 @@
 //! An attacker that learns from the base has to find again what its predecessors found, and a defender forgets what no
 //! member of the population says any more. Words are cheaper to keep than policies: said again they cost no
 //! token of red's, and one try tells whether a way in is still open. What honest people ask is known from the start: red may
-//! say it as well, and a share that blue owes in all it would otherwise serve where nobody presses.
+//! say it as well, and blue, which owes honest people a share in all, may otherwise serve it where nobody presses.
 
 use super::Mixture;
 use crate::rollout::Episode;

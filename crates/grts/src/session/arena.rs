@@ -203,7 +203,7 @@ impl<'a, 'd> Players<'a, 'd> {
     }
 
     /// Honest replies of the base, collected once: what blue's oracle keeps likely. Under `grts` the requests enter the
-    /// repertoire too: blue owes honest people a share in all, and where nobody presses it serves them all of it.
+    /// repertoire too: blue owes honest people a share in all, and may serve it in the wordings that no red says.
     fn collect(&mut self) -> Result<(), Error> {
         if self.helpfulness.is_some() {
             return Ok(());
