@@ -42,7 +42,8 @@ impl Store {
 
     /// Copies the first `count` keys and values of a text, `[layer]`, out.
     pub(super) fn take(&self, text: usize, count: usize) -> Result<Vec<[Tensor; 2]>> {
-        let own = |t: &Tensor| t.narrow(0, text * self.capacity, count)?.copy();
+        // Not `copy`, which would copy the whole store for each text.
+        let own = |t: &Tensor| t.narrow(0, text * self.capacity, count)?.force_contiguous();
         self.layers.iter().map(|[k, v]| Ok([own(k)?, own(v)?])).collect()
     }
 
@@ -125,5 +126,26 @@ impl Pass<'_> {
         ];
         let kept = if 2 * half == dh { &turned[..2] } else { &turned[..] };
         Tensor::cat(kept, 2)?.reshape((n, width))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Store;
+    use candle_core::{Device, Storage, Tensor};
+
+    #[test]
+    fn what_a_text_takes_along_is_its_own_and_no_more() {
+        let cell = |first: f32| Tensor::arange(first, first + 24.0, &Device::Cpu).unwrap().reshape((12, 2)).unwrap();
+        let store = Store { layers: vec![[cell(0.0), cell(100.0)]], capacity: 4, cells: None };
+        let taken = store.take(1, 3).unwrap();
+        for (tensor, first) in taken[0].iter().zip([8.0, 108.0]) {
+            let numbers = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert_eq!(numbers, (0..6).map(|i| first + i as f32).collect::<Vec<_>>());
+            let Storage::Cpu(storage) = &*tensor.storage_and_layout().0 else { panic!("not on the processor") };
+            assert_eq!(storage.as_slice::<f32>().unwrap().len(), 6);
+        }
+        store.put(2, &taken).unwrap();
+        assert_eq!(store.take(2, 3).unwrap()[0][1].to_vec2::<f32>().unwrap()[2], [112.0, 113.0]);
     }
 }
