@@ -32,10 +32,10 @@ fn methods_are_compared_and_added() {
     let lines = |name: &str| fs::read_to_string(desk.path(name)).unwrap().lines().count();
     assert_eq!((lines("all/runs.csv"), lines("all/cross-play.csv")), (3, 5));
 
-    // A third method is added; the two that ended stay as they are.
+    // A third method is added; the two that ended stay as they are, and are done before it begins.
     let written = |method: &str| fs::metadata(desk.path(&format!("all/{method}-h0.15-s1/summary.json"))).unwrap();
     let before = written("psro").modified().unwrap();
-    let grown = desk.grts(&words("psro,heuristic,grts", &[]));
+    let grown = desk.grts(&words("grts,psro,heuristic", &[]));
     assert_eq!(grown.code, Some(0), "{}", grown.stderr);
     assert_eq!(written("psro").modified().unwrap(), before);
     assert!(
@@ -44,6 +44,7 @@ fn methods_are_compared_and_added() {
         grown.stdout
     );
     assert!(grown.stdout.contains("\n3 grts "), "{}", grown.stdout);
+    assert!(grown.stderr.contains(": 3800/6000"), "two runs of three, but for their cross-play: {}", grown.stderr);
     let again: Value = serde_json::from_str(&desk.grts(&words("psro,heuristic", &["--json"])).stdout).unwrap();
     assert_eq!(again, told, "what was measured is taken as it is");
 

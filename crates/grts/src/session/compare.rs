@@ -6,7 +6,7 @@
 //! every seed.
 
 use super::desk::{Desk, Steps};
-use super::evidence::{Attackers, Inquiry, gather};
+use super::evidence::{Attackers, Inquiry, gather, gathered_before};
 use super::{Reporter, Status, check, run};
 use crate::comparison::{Arm, Comparison, CrossPlay, Evidence, Trial};
 use crate::error::Error;
@@ -85,34 +85,54 @@ const CROSS_PLAY: u64 = 100;
 
 impl Series<'_> {
     fn play(&mut self) -> Result<Comparison, Error> {
+        let CompareSettings { methods, seeds, h_min, .. } = self.settings;
+        let games = seeds.iter().flat_map(|&seed| h_min.iter().map(move |&h_min| (seed, h_min)));
+        let games: Vec<Vec<Trial>> =
+            games.map(|(seed, h_min)| methods.iter().map(|&method| Trial { method, h_min, seed }).collect()).collect();
+        for trial in games.iter().flatten() {
+            self.stored += self.known(trial)?;
+        }
+        self.done = self.stored;
         let (mut runs, mut cross_play) = (Vec::new(), Vec::new());
-        for &seed in &self.settings.seeds {
-            for &h_min in &self.settings.h_min {
-                let trials = self.settings.methods.iter().map(|&method| Trial { method, h_min, seed });
-                let trials: Vec<Trial> = trials.collect();
-                for trial in &trials {
-                    runs.push(self.ended(trial)?);
-                }
-                cross_play.extend(self.cross(&trials)?);
-                Comparison::new(runs.clone(), cross_play.clone()).write(self.directory)?;
+        for trials in games {
+            for trial in &trials {
+                runs.push(self.ended(trial)?);
             }
+            cross_play.extend(self.cross(&trials)?);
+            Comparison::new(runs.clone(), cross_play.clone()).write(self.directory)?;
         }
         Ok(Comparison::new(runs, cross_play))
     }
 
-    /// Plays a run to its end and questions it.
-    fn ended(&mut self, trial: &Trial) -> Result<Evidence, Error> {
-        let interrupt = self.interrupt;
+    fn inquiry(&self) -> Inquiry {
         let &CompareSettings { exploiters, exploiter_budget: budget, device, .. } = self.settings;
+        Inquiry { exploiters, budget, device }
+    }
+
+    /// Grains of the whole parts of a trial that are there before anything is played: nobody waits for them, in whichever
+    /// order they come.
+    fn known(&self, trial: &Trial) -> Result<u64, Error> {
+        if !RunDir::exists(&self.directory.join(trial.directory())) {
+            return Ok(0);
+        }
+        let run_dir = self.open(trial)?;
+        let played = run_dir.summary::<Summary>()?.is_some();
+        let asked = gathered_before(&run_dir, &self.inquiry())?.is_some();
+        Ok(u64::from(played) * RUN + u64::from(asked) * QUESTIONS)
+    }
+
+    /// Plays a run to its end and questions it, or takes what is [known](Self::known).
+    fn ended(&mut self, trial: &Trial) -> Result<Evidence, Error> {
+        let (interrupt, inquiry) = (self.interrupt, self.inquiry());
         let mut run_dir = self.open(trial)?;
         if run_dir.summary::<Summary>()?.is_none() {
-            self.part(trial, RUN, |part| run(run_dir, device, interrupt, part))?;
+            self.part(trial, RUN, |part| run(run_dir, inquiry.device, interrupt, part))?;
             run_dir = self.open(trial)?;
-        } else {
-            self.part(trial, RUN, |_| Ok(()))?;
         }
-        let inquiry = Inquiry { exploiters, budget, device };
-        self.part(trial, QUESTIONS, |part| gather(run_dir, trial, &inquiry, (interrupt, part)))
+        match gathered_before(&run_dir, &inquiry)? {
+            Some(known) => Ok(known),
+            None => self.part(trial, QUESTIONS, |part| gather(run_dir, trial, &inquiry, (interrupt, part))),
+        }
     }
 
     fn cross(&mut self, trials: &[Trial]) -> Result<Vec<CrossPlay>, Error> {

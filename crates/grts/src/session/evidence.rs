@@ -57,6 +57,18 @@ struct Moment {
     blues: Mixed,
 }
 
+impl Inquiry {
+    fn key(&self) -> String {
+        format!("evidence/{}x{}", self.exploiters, self.budget)
+    }
+}
+
+/// What was gathered of `run` earlier, if anything was.
+pub(super) fn gathered_before(run: &RunDir, inquiry: &Inquiry) -> Result<Option<Evidence>, Error> {
+    stored(run, &inquiry.key())
+}
+
+/// Asks a run that has ended everything that is asked of all.
 pub(super) fn gather(
     run: RunDir,
     trial: &Trial,
@@ -73,10 +85,7 @@ fn gathered(
     inquiry: &Inquiry,
     (interrupt, reporter): (&AtomicBool, &mut dyn Reporter),
 ) -> Result<Evidence, Error> {
-    let key = format!("evidence/{}x{}", inquiry.exploiters, inquiry.budget);
-    if let Some(known) = stored::<Evidence>(&run, &key)? {
-        return Ok(known);
-    }
+    let key = inquiry.key();
     let scenario = run.manifest().scenario.clone();
     let stage = Stage::set(scenario.clone(), inquiry.device)?;
     let lone = Stage::set(one_attacker(scenario), inquiry.device)?;
