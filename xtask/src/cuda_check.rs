@@ -7,6 +7,7 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
+use std::env;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
@@ -48,7 +49,8 @@ pub fn run(settings: &Settings) -> Result<()> {
     let toolkit = Toolkit { directory: home.join("wheels/nvidia/cu13") };
     toolkit.install(&home)?;
     let verb = if settings.check { "check" } else { "build" };
-    let mut cargo = Command::new(env!("CARGO"));
+    // Whoever started this says which; else the one on the path, which sets the toolchain for the compilers below it too.
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(root).args([verb, "--release", "--locked", "-p", "grts-cli", "--features", "cuda"]);
     cargo.arg("--target-dir").arg(home.join("target")).args(["--jobs", &settings.jobs.to_string()]);
     cargo.env("CUDA_COMPUTE_CAP", settings.compute_cap.to_string());
@@ -120,7 +122,7 @@ impl Toolkit {
         let path = self.directory.join("driver.c");
         fs::write(&path, source).with_context(|| format!("cannot write `{}`", path.display()))?;
         let library = self.libraries().join("libcuda.so.1");
-        let mut cc = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
+        let mut cc = Command::new(env::var_os("CC").unwrap_or_else(|| "cc".into()));
         finish(cc.args(["-shared", "-fPIC", "-w", "-Wl,-soname,libcuda.so.1", "-o"]).arg(&library).arg(&path))?;
         let link = self.libraries().join("libcuda.so");
         fs::copy(&library, &link).map(drop).with_context(|| format!("cannot write `{}`", link.display()))
@@ -129,9 +131,8 @@ impl Toolkit {
     /// What build scripts look at.
     fn environment<'a>(&self, command: &'a mut Command) -> Result<&'a mut Command> {
         let nvcc = self.directory.join("bin");
-        let search = std::env::var_os("PATH").unwrap_or_default();
-        let search: OsString =
-            std::env::join_paths(std::iter::once(nvcc.clone()).chain(std::env::split_paths(&search)))?;
+        let search = env::var_os("PATH").unwrap_or_default();
+        let search: OsString = env::join_paths(std::iter::once(nvcc.clone()).chain(env::split_paths(&search)))?;
         Ok(command
             .env("CUDA_HOME", &self.directory)
             .env("NVCC", nvcc.join("nvcc"))
